@@ -1,0 +1,100 @@
+/** The contract between a peer and the processes that run its chunks. */
+
+export interface ItemError {
+  /** Item number within the job. */
+  readonly index: number
+  /** ERR_MESH_ITEM_THREW, ERR_MESH_TIME_LIMIT, ERR_MESH_MEMORY_LIMIT, ERR_MESH_WORKER_DIED, ERR_MESH_VALUE_UNSENDABLE, ERR_MESH_VALUE_TOO_LARGE */
+  readonly code: string
+  readonly name: string
+  readonly message: string
+  /** As the worker saw it: positions in the bundle. The submitter maps it with the source map, which never travels. */
+  readonly stack?: string
+  readonly attempts: number
+}
+
+/** Where the worker finds the items of a chunk. Item `i` of a range has the value `start + i`. */
+export type ChunkInput =
+  | { readonly kind: 'range'; readonly start: number }
+  /** Files on this machine, each a segment (src/runtime/segment.ts) of `count` items from item `first` on. */
+  | {
+      readonly kind: 'pieces'
+      readonly pieces: readonly {
+        readonly path: string
+        readonly first: number
+        readonly count: number
+      }[]
+    }
+
+export interface ChunkRequest {
+  readonly job: string
+  readonly bundle: { readonly hash: string; readonly path: string }
+  readonly lo: number
+  readonly hi: number
+  /** The worker stops between items after this long; Infinity: runs all (a fixed chunk size). */
+  readonly budgetMs: number
+  readonly input: ChunkInput
+  /** msgpack of the job's args, or undefined. */
+  readonly args: Uint8Array | undefined
+  readonly retries: number
+  readonly timeLimitMs: number | undefined
+  readonly memoryBytes: number | undefined
+  readonly maxItemsPerWorker: number | undefined
+  readonly peer: { readonly id: string; readonly name: string }
+}
+
+export interface ChunkHooks {
+  /** Encoded segments, in item order, gapless from lo: items [lo, hi) with `failed` failures among them. */
+  onOutput(segment: {
+    readonly lo: number
+    readonly hi: number
+    readonly failed: number
+    readonly bytes: Uint8Array
+  }): void
+  /** Items up to `reached` (exclusive) are finished; at most every 5 ms. */
+  onProgress(reached: number): void
+  onLog(line: {
+    readonly stream: 'stdout' | 'stderr' | 'log'
+    readonly text: string
+    readonly item?: number
+  }): void
+  /** ctx.progress(fraction) of the item that runs. */
+  onItemProgress?(item: number, fraction: number): void
+}
+
+export interface ChunkOutcome {
+  /** Items lo..reached-1 are finished and all their output was handed to onOutput. */
+  readonly reached: number
+  readonly failed: number
+  readonly elapsedMs: number
+  readonly ended: 'range' | 'time' | 'output' | 'aborted'
+}
+
+export interface RunningChunkHandle {
+  /**
+   * Resolves always, except with ERR_MESH_TASK_* when the bundle cannot be loaded (its top level or setup() throws: then every
+   * item of the chunk is finished as failed instead) or ERR_MESH_STOPPED. A worker's death is handled inside: the item to blame
+   * is tried again or becomes a failure in the output, its neighbours run on in a new worker.
+   */
+  readonly done: Promise<ChunkOutcome>
+  /** Stop as soon as possible: SIGKILL if the item does not end within `graceMs` (default 0). done resolves with 'aborted'. */
+  abort(graceMs?: number): void
+}
+
+export interface RuntimeStats {
+  readonly slots: number
+  readonly busy: number
+  readonly workers: number
+  readonly started: number
+  readonly recycled: number
+  readonly died: number
+}
+
+export interface Runtime {
+  readonly slots: number
+  /** At most `slots` at a time; the caller keeps to it. */
+  run(request: ChunkRequest, hooks: ChunkHooks): RunningChunkHandle
+  /** Start a worker for this bundle ahead of its first chunk. */
+  warm?(request: Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer'>): void
+  stats(): RuntimeStats
+  close(): Promise<void>
+}

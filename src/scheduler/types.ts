@@ -1,0 +1,358 @@
+/**
+ * The words of the job log and of the scheduler: plain data, no behaviour.
+ * docs/protocol.md is the specification; this file is its vocabulary.
+ */
+
+/** A peer: the lower-case hex of its raw Ed25519 public key (64 characters). */
+export type PeerId = string & { readonly __brand: 'PeerId' }
+/** One process start of a peer: 16 random bytes as hex. A session, not a peer, owns ranges. */
+export type SessionId = string & { readonly __brand: 'SessionId' }
+/** SHA-256 of the canonical job spec, hex. */
+export type JobId = string & { readonly __brand: 'JobId' }
+/** SHA-256 of an encoded log entry, hex. */
+export type EntryHash = string & { readonly __brand: 'EntryHash' }
+/** SHA-256 of a blob's bytes, hex. */
+export type BlobHash = string & { readonly __brand: 'BlobHash' }
+
+/** Half-open: lo <= item < hi. */
+export interface Range {
+  readonly lo: number
+  readonly hi: number
+}
+
+// ---------------------------------------------------------------- the job
+
+/** Where the items come from. Items are always numbered 0..count-1; of a range, item i has the value start + i. */
+export type JobInput =
+  | { readonly kind: 'range'; readonly start: number; readonly count: number }
+  | { readonly kind: 'pieces'; readonly count: number; readonly manifest: BlobHash }
+
+export interface JobTask {
+  readonly kind: 'module'
+  readonly name: string
+  /** The esbuild bundle, a blob. */
+  readonly bundle: BlobHash
+  readonly bundleBytes: number
+}
+
+export interface JobOptions {
+  /** msgpack of the job's args (hex keeps the spec plain data); absent when none. */
+  readonly args?: string
+  /** Fixed chunk size in items; absent: chunks end by time. */
+  readonly chunkSize?: number
+  /** Milliseconds one item may take; absent: no limit. */
+  readonly timeLimitMs?: number
+  /** Memory cap of a worker, bytes. */
+  readonly memoryBytes?: number
+  /** How often an item that threw is tried again; default 0. */
+  readonly retries?: number
+  /** A worker is replaced after so many items. */
+  readonly maxItemsPerWorker?: number
+}
+
+export interface JobSpec {
+  readonly v: 1
+  readonly task: JobTask
+  readonly input: JobInput
+  readonly options: JobOptions
+  /** 16 random bytes, hex; makes two submissions of the same work two jobs. */
+  readonly nonce: string
+}
+
+export interface Seed extends Range {
+  readonly to: SessionId
+}
+
+// ---------------------------------------------------------------- the log
+
+/** A grant of a range out of the entry `parent`, which made the granter its owner. */
+export interface GrantedRange extends Range {
+  readonly parent: EntryHash
+  /** Equal to the parent's epoch. */
+  readonly epoch: number
+  /** The parent's hop + 1. */
+  readonly hop: number
+}
+
+/** Supersedes `parent` over a range: epoch is exactly the parent's + 1, hop is 0. */
+export interface ReclaimedRange extends Range {
+  readonly parent: EntryHash
+  readonly epoch: number
+}
+
+/** Where the values of a DONE are: in the entry itself (≤ 1 KiB a DONE), or a blob on its keepers. */
+export type ResultRef =
+  | { readonly kind: 'inline'; readonly bytes: Uint8Array }
+  | {
+      readonly kind: 'blob'
+      readonly hash: BlobHash
+      readonly sizeBytes: number
+      readonly keepers: readonly PeerId[]
+    }
+
+export interface DoneRange extends Range {
+  /** The entry that made the author own the range. */
+  readonly parent: EntryHash
+  /** How many of the items failed for good; their errors stand in the result in place of values. */
+  readonly failed: number
+  /** Worker time spent, ms. */
+  readonly elapsedMs: number
+  /** How many chunks (runs of one worker) this range was done in. */
+  readonly chunks: number
+  readonly result: ResultRef
+}
+
+export type EntryBody =
+  | {
+      readonly type: 'job'
+      readonly spec: JobSpec
+      readonly at: number
+      readonly seeds: readonly Seed[]
+    }
+  | { readonly type: 'grant'; readonly to: SessionId; readonly ranges: readonly GrantedRange[] }
+  | { readonly type: 'reclaim'; readonly ranges: readonly ReclaimedRange[] }
+  | { readonly type: 'release'; readonly ranges: readonly GrantedRange[] }
+  | { readonly type: 'start'; readonly ranges: readonly (Range & { readonly parent: EntryHash })[] }
+  | { readonly type: 'done'; readonly ranges: readonly DoneRange[] }
+  | {
+      readonly type: 'fail'
+      readonly ranges: readonly (Range & { readonly code: string; readonly message: string })[]
+    }
+  | { readonly type: 'lost'; readonly ranges: readonly (Range & { readonly done: EntryHash })[] }
+  | { readonly type: 'cancel'; readonly reason: string }
+  | { readonly type: 'pause' }
+  | { readonly type: 'resume' }
+  | { readonly type: 'fork'; readonly first: Uint8Array; readonly second: Uint8Array }
+
+export type EntryType = EntryBody['type']
+
+/** One feed = one (session, job). `seq` starts at 1; `prev` is the hash of entry seq-1, 64 zeros for the first. */
+export interface EntryHeader {
+  readonly author: PeerId
+  readonly session: SessionId
+  readonly job: JobId
+  readonly seq: number
+  readonly prev: EntryHash
+}
+
+export interface Entry extends EntryHeader {
+  readonly hash: EntryHash
+  readonly body: EntryBody
+}
+
+export const ZERO_HASH = '0'.repeat(64) as EntryHash
+
+/** Computes an entry's hash: canonical CBOR, SHA-256 (src/store/entry-codec.ts); the simulator may inject a cheaper one. */
+export type Seal = (header: EntryHeader, body: EntryBody) => Entry
+
+// ---------------------------------------------------------------- events and effects
+
+/** What a peer says of itself, as far as the scheduler cares. */
+export interface PeerFacts {
+  readonly peer: PeerId
+  readonly session: SessionId
+  /** Grows by one with each start of that peer: the newer session wins. */
+  readonly sessionNumber: number
+  /** Worker slots it lends; 0 lends nothing. */
+  readonly slots: number
+  /** Relative speed of one slot (1 = a reference core), from a short spin at start. */
+  readonly speed: number
+}
+
+/** A chunk that runs somewhere, as told to an idle thief. */
+export interface RunningChunk extends Range {
+  readonly ageMs: number
+}
+
+export type SchedulerEvent =
+  /** A live connection to a peer exists and its advert is known; repeated when the advert changes. */
+  | { readonly type: 'peerSeen'; readonly facts: PeerFacts }
+  | { readonly type: 'peerGone'; readonly peer: PeerId }
+  /** A local caller submits; the job id is the hash of the spec. */
+  | { readonly type: 'submitted'; readonly job: JobId; readonly spec: JobSpec; readonly at: number }
+  /** Verified entries, new to this peer, staged for writing; any job, any author, JOB included, feed order within a feed. */
+  | {
+      readonly type: 'entriesReceived'
+      readonly entries: readonly Entry[]
+      readonly from: PeerId | undefined
+    }
+  | {
+      readonly type: 'stealRequested'
+      readonly from: PeerId
+      readonly session: SessionId
+      readonly job: JobId
+      readonly nonce: number
+      /** The thief's items/s for this job, or undefined when it has not run any. */
+      readonly rate: number | undefined
+      /** How many slots the thief has idle. */
+      readonly idle: number
+    }
+  /** Granted entries came in an entriesReceived just before. */
+  | {
+      readonly type: 'stealAnswered'
+      readonly from: PeerId
+      readonly job: JobId
+      readonly nonce: number
+      readonly granted: boolean
+      readonly running: readonly RunningChunk[]
+    }
+  | {
+      readonly type: 'lifelineReceived'
+      readonly from: PeerId
+      readonly session: SessionId
+      readonly job: JobId
+      readonly rate: number | undefined
+      readonly idle: number
+    }
+  /** The worker says how far it came: items lo..reached-1 of the chunk are finished. */
+  | { readonly type: 'chunkProgressed'; readonly chunk: number; readonly reached: number }
+  /** The worker stopped: lo..reached-1 finished; the rest of the chunk goes back. The slot is free. `result` is there when it fits inline. */
+  | {
+      readonly type: 'chunkEnded'
+      readonly chunk: number
+      readonly reached: number
+      readonly failed: number
+      readonly elapsedMs: number
+      readonly outputBytes: number
+      readonly inline?: Uint8Array
+    }
+  /** The output of an ended chunk is on its keepers. */
+  | { readonly type: 'chunkPlaced'; readonly chunk: number; readonly result: ResultRef }
+  /** The chunk could not be run here (bundle or input not to be had, keeper gone…): its items go back to this peer's own ranges; `retryMs` says how long to leave the job alone here. */
+  | { readonly type: 'chunkReturned'; readonly chunk: number; readonly retryMs: number }
+  | { readonly type: 'timerFired'; readonly timer: string }
+  /** A peer starts again: everything the store holds of a job. */
+  | { readonly type: 'jobLoaded'; readonly entries: readonly Entry[] }
+  /** This peer stops: hand over what is not started (RELEASE), start nothing more. */
+  | { readonly type: 'stopping' }
+
+/** Key-level changes of a job's views, for the store to write in the same batch as the entries that caused them. */
+export interface OwnerSpan extends Range {
+  readonly epoch: number
+  readonly hop: number
+  readonly hash: EntryHash
+  readonly owner: SessionId
+}
+export interface DoneSpan extends Range {
+  /** The lo of the DoneRange this span is a part of: values of the result are numbered from there. */
+  readonly originLo: number
+  readonly hash: EntryHash
+  readonly author: PeerId
+  readonly failed: number
+  readonly result: ResultRef
+}
+export interface ViewChange {
+  readonly job: JobId
+  /** lo keys to delete, then spans to put (keyed by their lo). */
+  readonly ownersRemoved: readonly number[]
+  readonly ownersPut: readonly OwnerSpan[]
+  readonly doneRemoved: readonly number[]
+  readonly donePut: readonly DoneSpan[]
+}
+
+export type SchedulerEffect =
+  /** Write it before any later effect of the same handle() call leaves this peer. */
+  | { readonly type: 'append'; readonly entry: Entry }
+  | { readonly type: 'changeView'; readonly change: ViewChange }
+  /** Send `to` what it lacks of this peer's own feed for the job (the JOB's author: JOB included), over the direct stream. */
+  | { readonly type: 'push'; readonly to: PeerId; readonly job: JobId }
+  /** Gossip what has not been gossiped of this peer's own feed for the job. */
+  | { readonly type: 'publish'; readonly job: JobId }
+  | {
+      readonly type: 'sendSteal'
+      readonly to: PeerId
+      readonly job: JobId
+      readonly nonce: number
+      readonly rate: number | undefined
+      readonly idle: number
+    }
+  /** The interpreter adds the run of this peer's feed that the thief lacks. */
+  | {
+      readonly type: 'answerSteal'
+      readonly to: PeerId
+      readonly job: JobId
+      readonly nonce: number
+      readonly granted: boolean
+      readonly running: readonly RunningChunk[]
+    }
+  | {
+      readonly type: 'sendLifeline'
+      readonly to: PeerId
+      readonly job: JobId
+      readonly rate: number | undefined
+      readonly idle: number
+    }
+  | {
+      readonly type: 'startChunk'
+      readonly chunk: number
+      readonly job: JobId
+      readonly lo: number
+      readonly hi: number
+      readonly budgetMs: number
+    }
+  | { readonly type: 'abortChunk'; readonly chunk: number }
+  /** Put the output of an ended chunk on `keeper` (may be this peer), then answer chunkPlaced. */
+  | {
+      readonly type: 'placeResult'
+      readonly chunk: number
+      readonly job: JobId
+      readonly keeper: PeerId
+    }
+  /** Fires timerFired at that time; the same name again replaces it. */
+  | { readonly type: 'setTimer'; readonly timer: string; readonly at: number }
+  | { readonly type: 'clearTimer'; readonly timer: string }
+  /** For local watchers: the job's fold changed. */
+  | { readonly type: 'jobChanged'; readonly job: JobId }
+  | { readonly type: 'jobFinished'; readonly job: JobId }
+  /** A peer broke a rule of the log; counted against it. */
+  | { readonly type: 'breach'; readonly peer: PeerId; readonly reason: string }
+
+// ---------------------------------------------------------------- read model
+
+export type JobState = 'running' | 'finished' | 'cancelled' | 'paused'
+
+export interface JobView {
+  readonly job: JobId
+  readonly spec: JobSpec
+  readonly author: PeerId
+  readonly submittedAt: number
+  readonly state: JobState
+  readonly items: number
+  readonly done: number
+  readonly failed: number
+  /** Items owned by this peer, not started. */
+  readonly mine: number
+  readonly runningHere: readonly (RunningChunk & {
+    readonly chunk: number
+    readonly reached: number
+  })[]
+  /** Counts of this job's log as folded here. */
+  readonly entries: number
+  readonly chunks: number
+  readonly grants: number
+  readonly reclaims: number
+  /** Items/s seen on this peer for this job; undefined before any ran. */
+  readonly rate: number | undefined
+  /** Items done by author. */
+  readonly doneBy: ReadonlyMap<PeerId, number>
+}
+
+export interface SchedulerConfig {
+  readonly self: PeerFacts
+  readonly seal: Seal
+  /** Uniform in [0, 1); seeded in the simulator. */
+  readonly random: () => number
+}
+
+/** The state machine. `now` is monotonic milliseconds. Total: a peer's bad message is a `breach` effect, never a throw. */
+export interface SchedulerCore {
+  handle(event: SchedulerEvent, now: number): SchedulerEffect[]
+  job(id: JobId): JobView | undefined
+  jobs(): JobView[]
+  /** The accepted DONE over an item, if any. */
+  doneAt(job: JobId, item: number): DoneSpan | undefined
+  /** All accepted DONE spans in item order. */
+  doneSpans(job: JobId): Iterable<DoneSpan>
+  /** Drops a finished job's fold from memory; entries that still come for it are ignored. */
+  forget(job: JobId): void
+}
