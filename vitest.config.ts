@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+/** Set by .ci/run: a second, machine-readable report, so that it can add up what passed. */
+const report = process.env.MESH_TEST_REPORT
+
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
@@ -7,5 +10,6 @@ export default defineConfig({
     hookTimeout: 60_000,
     maxWorkers: 2,
     pool: 'forks',
+    reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
   },
 })

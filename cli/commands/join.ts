@@ -1,0 +1,193 @@
+import { userInfo } from 'node:os'
+import type { Command } from 'commander'
+import { isMeshError } from '../../src/base/errors.ts'
+import type { MeshBackend, MeshStatus } from '../../src/node/types.ts'
+import { dataFlag } from '../lib/come-back.ts'
+import type { App, Context } from '../lib/context.ts'
+import { EXIT } from '../lib/exit-codes.ts'
+import { formatBytes, plural, printable } from '../lib/format.ts'
+import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
+import { EVENT_POLL_MS } from '../lib/limits.ts'
+import { eventsBetween, viewOf } from '../lib/mesh-events.ts'
+import {
+  type CommonOptions,
+  coresOption,
+  repeated,
+  withCommonOptions,
+  withPeerOptions,
+} from '../lib/options.ts'
+import { note, printJson } from '../lib/output.ts'
+import { dataDirOf } from '../lib/session.ts'
+import { type Style, styleFor } from '../lib/style.ts'
+import { renderFields } from '../lib/table.ts'
+
+interface JoinFlags extends CommonOptions {
+  readonly listen?: string[]
+  readonly cores?: number
+  readonly name?: string
+  readonly mdns: boolean
+}
+
+export function register(program: Command, app: App): void {
+  const command = program
+    .command('join')
+    .description("lend this machine's cores until Ctrl-C; without a ticket, to a mesh of its own")
+    .argument('[ticket]', 'what `mesh ticket` prints on a peer of the mesh (needed once)')
+    .option(
+      '--listen <multiaddr>',
+      'address to listen on, may be repeated (default: every interface)',
+      repeated,
+    )
+    .addOption(coresOption(1, 'cores to lend (default: all)'))
+  withCommonOptions(withPeerOptions(command)).action(
+    async (ticket: string | undefined, flags: JoinFlags) =>
+      app.finish(await join(app.context, ticket, flags)),
+  )
+}
+
+async function join(
+  context: Context,
+  ticket: string | undefined,
+  flags: JoinFlags,
+): Promise<number> {
+  const dataDir = await dataDirOf(context, flags)
+  const interrupt = listenForInterrupt(context)
+  try {
+    const backend = await context.startPeer({
+      dataDir,
+      mdns: flags.mdns,
+      ...(ticket === undefined ? {} : { ticket: bareTicket(ticket) }),
+      ...(flags.listen === undefined ? {} : { listen: flags.listen }),
+      ...(flags.cores === undefined ? {} : { cores: flags.cores }),
+      ...(flags.name === undefined ? {} : { name: flags.name }),
+      ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
+    })
+    await run(context, backend, dataDir, flags, interrupt)
+    // Leaving when asked to is what the command is for.
+    return EXIT.ok
+  } finally {
+    interrupt.dispose()
+  }
+}
+
+async function run(
+  context: Context,
+  backend: MeshBackend,
+  dataDir: string,
+  flags: JoinFlags,
+  interrupt: Interrupt,
+): Promise<void> {
+  const status = await backend.status()
+  const ticket = await backend.ticket()
+  if (flags.json) {
+    printJson(context, readyDocument(status, ticket))
+  } else {
+    const style = await styleFor(context, context.stdout)
+    const data = await dataFlag(context, dataDir)
+    context.stdout.write(welcome(status, ticket, data, style))
+  }
+  // `mesh leave` stops the peer from outside; src/node/local-backend.ts tells by `left`.
+  const { left } = backend as MeshBackend & { readonly left?: Promise<void> }
+  const asked = await Promise.race([
+    interrupt.asked,
+    left?.then(() => 'left') ?? new Promise<never>(() => {}),
+    ...(flags.json === true ? [] : [tellEvents(context, backend, interrupt.signal)]),
+  ])
+  if (asked !== 'left') note(context, 'leaving (Ctrl-C again: at once)', flags.json)
+  await backend.close()
+  note(context, 'left the mesh', flags.json)
+}
+
+/** Prints what comes and goes until the peer stops or the user asks. */
+async function tellEvents(
+  context: Context,
+  backend: MeshBackend,
+  signal: AbortSignal,
+): Promise<'left'> {
+  let view = viewOf([], await backend.jobs())
+  for (;;) {
+    try {
+      const [peers, jobs] = [await backend.peers(), await backend.jobs()]
+      for (const line of eventsBetween(view, peers, jobs, context.wallClock())) {
+        context.stdout.write(`${clock(context)} ${line}\n`)
+      }
+      view = viewOf(peers, jobs)
+    } catch (error) {
+      if (signal.aborted || isMeshError(error, 'ERR_MESH_STOPPED')) return 'left'
+      throw error
+    }
+    await pause(EVENT_POLL_MS, signal)
+    if (signal.aborted) return 'left'
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
+  })
+}
+
+/** The whole line `mesh join mesh1…` may be pasted as the ticket. */
+function bareTicket(text: string): string {
+  return text.trim().replace(/^mesh\s+join\s+/, '')
+}
+
+function readyDocument(status: MeshStatus, ticket: string): Record<string, unknown> {
+  const { peer } = status
+  return {
+    peer: peer.id,
+    short: peer.short,
+    name: peer.name,
+    mesh: status.mesh,
+    ticket,
+    cores: peer.slots,
+    memoryBytes: peer.memoryBytes,
+    addresses: status.addresses,
+    dataDir: status.dataDir,
+    pid: status.pid,
+    version: status.version,
+  }
+}
+
+/** What `mesh join` prints for people when it is ready. */
+export function welcome(status: MeshStatus, ticket: string, data: string, style: Style): string {
+  const { peer } = status
+  return [
+    `peer ${style.bold(peer.short)} ${printable(peer.name, 64)} is in mesh ${status.mesh}\n`,
+    renderFields(
+      [
+        ['lends', `${plural(peer.slots, 'core')}, ${formatBytes(peer.memoryBytes)} memory`],
+        ['folder', status.dataDir],
+        ...status.addresses.map((address, at): [string, string] => [
+          at === 0 ? 'listens' : '',
+          address,
+        ]),
+      ],
+      style.dim,
+    ),
+    '\nOn the next machine, run:\n\n',
+    `  ${style.green(`mesh join ${ticket}`)}\n\n`,
+    `${style.yellow('Members can run code on this machine as its user')} (${userName()}). Give the ticket only to those you trust so far.\n`,
+    `Submit from here: mesh submit task.ts --range 0..1000${data}\n`,
+    `Stop: Ctrl-C, or \`mesh leave${data}\`; work in hand goes to the others.\n\n`,
+  ].join('')
+}
+
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    // A user id without a name, as in some containers.
+    return `uid ${process.getuid?.() ?? '?'}`
+  }
+}
+
+function clock(context: Context): string {
+  return new Date(context.wallClock()).toTimeString().slice(0, 8)
+}

@@ -1,0 +1,71 @@
+import type { Command } from 'commander'
+import type { App, Context } from '../lib/context.ts'
+import { EXIT } from '../lib/exit-codes.ts'
+import { followJob } from '../lib/follow.ts'
+import { listenForInterrupt } from '../lib/interrupt.ts'
+import { type CommonOptions, coresOption, withCommonOptions } from '../lib/options.ts'
+import { attachOrStart, dataDirOf, holdsPeer, withSession } from '../lib/session.ts'
+import { checkWritable } from '../lib/sink.ts'
+import { unknownJob } from '../lib/which-job.ts'
+
+interface ResultsFlags extends CommonOptions {
+  readonly out?: string
+  readonly errors?: string
+  readonly wait: boolean
+  readonly quiet?: boolean
+  readonly cores?: number
+  readonly mdns: boolean
+}
+
+export function register(program: Command, app: App): void {
+  withCommonOptions(
+    program
+      .command('results')
+      .description("a job's results, one line per item in item order; waits for a running job")
+      .argument('<job>', 'a job id, a unique prefix of one (4 characters or more), or `last`')
+      .option('--out <file>', 'write the results here, not to stdout')
+      .option('--errors <file>', 'write failed items here, as NDJSON')
+      .option('--no-wait', 'print what is there; exit 3 if the job has not finished')
+      .option('-q, --quiet', 'no progress and no notes, only errors')
+      .addOption(
+        coresOption(
+          0,
+          'cores to lend while no other peer runs here; 0 only collects (default: all)',
+        ),
+      )
+      .option('--no-mdns', 'do not look for peers on the local network'),
+  ).action(async (job: string, flags: ResultsFlags) =>
+    app.finish(await results(app.context, job, flags)),
+  )
+}
+
+async function results(context: Context, id: string, flags: ResultsFlags): Promise<number> {
+  if (flags.out !== undefined && flags.out !== '-') await checkWritable(flags.out, '--out')
+  if (flags.errors !== undefined) await checkWritable(flags.errors, '--errors')
+  const dataDir = await dataDirOf(context, flags)
+  if (!holdsPeer(dataDir)) throw unknownJob(id)
+  const interrupt = listenForInterrupt(context)
+  try {
+    const { library } = await import('../lib/library.ts')
+    // An embedded peer works too: a job that stands still because nobody runs goes on.
+    const cores = flags.wait ? flags.cores : 0
+    const session = await attachOrStart(context, dataDir, {
+      mdns: flags.mdns,
+      ...(cores === undefined ? {} : { cores }),
+    })
+    return await withSession(session, async ({ backend }) => {
+      if (interrupt.code !== undefined) return interrupt.code ?? EXIT.interrupted
+      const follow = {
+        job: await library.findJob(backend, id),
+        wait: flags.wait,
+        json: flags.json === true,
+        quiet: flags.quiet === true,
+        ...(flags.out === undefined ? {} : { out: flags.out }),
+        ...(flags.errors === undefined ? {} : { errors: flags.errors }),
+      }
+      return await followJob(context, session, library, follow, interrupt)
+    })
+  } finally {
+    interrupt.dispose()
+  }
+}

@@ -1,0 +1,222 @@
+import { existsSync } from 'node:fs'
+import type { Command } from 'commander'
+import { MeshError } from '../../src/base/errors.ts'
+import type { Job } from '../../src/client/job.ts'
+import { dataFlag, otherPeers } from '../lib/come-back.ts'
+import type { App, Context } from '../lib/context.ts'
+import { EXIT } from '../lib/exit-codes.ts'
+import { followJob } from '../lib/follow.ts'
+import { checkInput, chooseInput, type InputFlags, type InputSource } from '../lib/input.ts'
+import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
+import type { Library, SubmitOptions } from '../lib/library.ts'
+import {
+  type CommonOptions,
+  coresOption,
+  parseArgs,
+  positiveNumber,
+  wholeNumber,
+  withCommonOptions,
+  withPeerOptions,
+} from '../lib/options.ts'
+import { note, printJson } from '../lib/output.ts'
+import { attachOrStart, dataDirOf, type Session, withSession } from '../lib/session.ts'
+import { checkWritable } from '../lib/sink.ts'
+
+interface SubmitFlags extends CommonOptions, InputFlags {
+  readonly args?: string
+  readonly out?: string
+  readonly errors?: string
+  readonly detach?: boolean
+  readonly quiet?: boolean
+  readonly ticket?: string
+  readonly cores?: number
+  readonly name?: string
+  readonly mdns: boolean
+  readonly chunkSize?: number
+  readonly timeLimit?: number
+  readonly memory?: number
+  readonly retries?: number
+  readonly maxItemsPerWorker?: number
+}
+
+export function register(program: Command, app: App): void {
+  const command = program
+    .command('submit')
+    .description('run a task over items on every core of the mesh')
+    .argument('<task>', 'a TypeScript or JavaScript file whose default export is defineTask({ … })')
+    .argument('[input]', '- reads items from a pipe: NDJSON if the first line is, else lines')
+    .option('--range <A..B>', 'the whole numbers from A up to, not including, B')
+    .option('--items <file>', 'NDJSON: one JSON value a line is one item (- is the pipe)')
+    .option('--lines <file>', 'text: each line is one item, a string (- is the pipe)')
+    .option('--args <json>', 'a JSON value for every item: ctx.args')
+    .option('--out <file>', 'write the results here, not to stdout')
+    .option('--errors <file>', 'write failed items here, as NDJSON')
+    .option('--detach', "print the job's id and leave it to the mesh")
+    .option('-q, --quiet', 'no progress and no notes, only errors')
+    .option('--ticket <ticket>', "join this mesh (needed once; the folder's own mesh by default)")
+    .addOption(
+      coresOption(0, 'cores to lend while no other peer runs here; 0 only submits (default: all)'),
+    )
+    .option('--chunk-size <n>', 'items a worker takes at a time (default: by time)', wholeNumber(1))
+    .option('--time-limit <seconds>', 'an item that runs longer fails', positiveNumber('seconds'))
+    .option('--memory <MB>', 'memory cap of a worker', positiveNumber('megabytes'))
+    .option(
+      '--retries <n>',
+      'run an item that threw so many times more (default: 0)',
+      wholeNumber(0, 1_000),
+    )
+    .option('--max-items-per-worker <n>', 'replace a worker after so many items', wholeNumber(1))
+  withCommonOptions(withPeerOptions(command)).action(
+    async (task: string, input: string | undefined, flags: SubmitFlags) =>
+      app.finish(await submit(app.context, task, input, flags)),
+  )
+}
+
+async function submit(
+  context: Context,
+  task: string,
+  positional: string | undefined,
+  flags: SubmitFlags,
+): Promise<number> {
+  const source = chooseInput(flags, positional)
+  const options = submitOptions(flags)
+  await checkFiles(task, source, flags)
+  const interrupt = listenForInterrupt(context)
+  try {
+    const dataDir = await dataDirOf(context, flags)
+    const { library } = await import('../lib/library.ts')
+    library.checkOptions(options)
+    if (flags.ticket !== undefined) await library.checkTicket(flags.ticket)
+    const session = await attachOrStart(context, dataDir, {
+      mdns: flags.mdns,
+      ...(flags.ticket === undefined ? {} : { ticket: flags.ticket }),
+      ...(flags.cores === undefined ? {} : { cores: flags.cores }),
+      ...(flags.name === undefined ? {} : { name: flags.name }),
+      ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
+    })
+    return await withSession(session, async () => {
+      if (!session.embedded && flags.ticket !== undefined) {
+        await library.checkSameMesh(session.backend, flags.ticket)
+      }
+      return await run(context, session, library, { task, source, options, flags, interrupt })
+    })
+  } finally {
+    interrupt.dispose()
+  }
+}
+
+interface Work {
+  readonly task: string
+  readonly source: InputSource
+  readonly options: SubmitOptions
+  readonly flags: SubmitFlags
+  readonly interrupt: Interrupt
+}
+
+async function run(
+  context: Context,
+  session: Session,
+  library: Library,
+  work: Work,
+): Promise<number> {
+  const { flags, interrupt } = work
+  const silent = flags.json === true || flags.quiet === true
+  if (interrupt.code !== undefined) return notSubmitted(context, interrupt.code)
+  const submitted = await submitOrStop(context, session, library, work)
+  if (submitted === undefined) return notSubmitted(context, interrupt.code ?? EXIT.interrupted)
+  if (flags.detach === true) return await detached(context, session, submitted.id, flags)
+  note(context, `job ${submitted.id.slice(0, 8)} submitted`, silent)
+  await warnIfNobodyWorks(context, session, submitted.items, silent)
+  const follow = {
+    job: submitted,
+    wait: true,
+    json: flags.json === true,
+    quiet: flags.quiet === true,
+    ...(flags.out === undefined ? {} : { out: flags.out }),
+    ...(flags.errors === undefined ? {} : { errors: flags.errors }),
+  }
+  return await followJob(context, session, library, follow, interrupt)
+}
+
+/** undefined when the user interrupted before there was a job. */
+async function submitOrStop(
+  context: Context,
+  session: Session,
+  library: Library,
+  { task, source, options, interrupt }: Work,
+): Promise<Job | undefined> {
+  // A pipe may stay silent for ever; closing it lets the reading of items end.
+  if (source.kind !== 'range' && source.from === '-') {
+    void interrupt.asked.then(() => context.stdin.destroy())
+  }
+  try {
+    const withSignal = { ...options, signal: interrupt.signal }
+    return await library.submit(context, session.backend, task, source, withSignal)
+  } catch (error) {
+    if (interrupt.code !== undefined) return undefined
+    throw error
+  }
+}
+
+function notSubmitted(context: Context, code: number): number {
+  note(context, 'interrupted before the job was submitted: nothing runs')
+  return code
+}
+
+async function detached(
+  context: Context,
+  session: Session,
+  job: string,
+  flags: SubmitFlags,
+): Promise<number> {
+  if (flags.json) printJson(context, { job })
+  else context.stdout.write(`${job}\n`)
+  if (session.embedded && (await otherPeers(session)) === 0) {
+    const where = await dataFlag(context, session.dataDir)
+    note(
+      context,
+      `no other peer has the job: it is kept in ${session.dataDir} and runs when a peer does there: mesh join${where}`,
+      flags.json === true || flags.quiet === true,
+    )
+  }
+  return EXIT.ok
+}
+
+async function warnIfNobodyWorks(
+  context: Context,
+  { backend }: Session,
+  items: number,
+  silent: boolean,
+): Promise<void> {
+  if (silent || items === 0) return
+  const peers = await backend.peers()
+  if (peers.some((peer) => peer.slots > 0 && (peer.self || peer.connected))) return
+  note(context, 'no peer lends cores yet; the job starts when one does. On another machine run:')
+  note(context, `mesh join ${await backend.ticket()}`)
+}
+
+/** What can be told wrong without starting a peer. */
+async function checkFiles(task: string, source: InputSource, flags: SubmitFlags): Promise<void> {
+  if (!existsSync(task)) {
+    throw new MeshError('ERR_MESH_TASK_NOT_FOUND', `there is no task file ${task}`, {
+      details: { path: task },
+    })
+  }
+  await checkInput(source)
+  if (flags.out !== undefined && flags.out !== '-') await checkWritable(flags.out, '--out')
+  if (flags.errors !== undefined) await checkWritable(flags.errors, '--errors')
+}
+
+function submitOptions(flags: SubmitFlags): SubmitOptions {
+  return {
+    ...(flags.args === undefined ? {} : { args: parseArgs(flags.args) }),
+    ...(flags.chunkSize === undefined ? {} : { chunkSize: flags.chunkSize }),
+    ...(flags.timeLimit === undefined ? {} : { timeLimit: flags.timeLimit }),
+    ...(flags.memory === undefined ? {} : { memory: flags.memory }),
+    ...(flags.retries === undefined ? {} : { retries: flags.retries }),
+    ...(flags.maxItemsPerWorker === undefined
+      ? {}
+      : { maxItemsPerWorker: flags.maxItemsPerWorker }),
+    ...(flags.detach === undefined ? {} : { detach: flags.detach }),
+  }
+}

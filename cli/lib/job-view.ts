@@ -1,0 +1,103 @@
+import type { JobInfo, PeerInfo } from '../../src/node/types.ts'
+import {
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatRate,
+  plural,
+  printable,
+} from './format.ts'
+import { NAME_CHARS } from './limits.ts'
+import type { Style } from './style.ts'
+import { type Column, renderBar, renderTable } from './table.ts'
+
+/** Items of the job that are final; failed ones are among `done` or beside it never twice. */
+export function finishedItems(info: Pick<JobInfo, 'items' | 'done' | 'failed'>): number {
+  return Math.min(info.items, info.done)
+}
+
+export function isOver(info: Pick<JobInfo, 'state'>): boolean {
+  return info.state === 'finished' || info.state === 'cancelled'
+}
+
+/** The state in its colour; a finished job with failed items says so. */
+export function stateText(info: JobInfo, style: Style): string {
+  if (info.state === 'finished') {
+    return info.failed > 0
+      ? style.red(`${formatCount(info.failed)} failed`)
+      : style.green('finished')
+  }
+  if (info.state === 'cancelled') return style.yellow('cancelled')
+  if (info.state === 'paused') return style.yellow('paused')
+  return style.cyan('running')
+}
+
+export function secondsOf(info: JobInfo, wallClock: number): number {
+  const end = info.finishedAt === null ? wallClock : Date.parse(info.finishedAt)
+  return Math.max(0, (end - Date.parse(info.submittedAt)) / 1000)
+}
+
+/** 'primes  █████░░░  61 %  612 340/1 000 000  48.2k/s  ETA 8 s  3 peers' */
+export function runningLine(info: JobInfo, style: Style): string {
+  const finished = finishedItems(info)
+  const parts = [
+    style.bold(info.short),
+    printable(info.name, NAME_CHARS),
+    style.cyan(renderBar(finished, info.items)),
+    formatPercent(finished, info.items),
+    `${formatCount(finished)}/${formatCount(info.items)}`,
+    info.failed > 0 ? style.red(`${formatCount(info.failed)} failed`) : '',
+    formatRate(info.itemsPerSecond),
+    info.etaSeconds === null ? '' : `ETA ${formatDuration(Math.ceil(info.etaSeconds))}`,
+    info.state === 'paused'
+      ? 'paused'
+      : info.peersAtWork === 0
+        ? 'waiting for peers'
+        : plural(info.peersAtWork, 'peer'),
+  ]
+  return parts.filter((part) => part !== '').join('  ')
+}
+
+const PEER_COLUMNS: readonly Column[] = [
+  { title: 'PEER' },
+  { title: 'NAME' },
+  { title: 'SLOTS', align: 'right' },
+  { title: 'BUSY', align: 'right' },
+  { title: 'ITEMS/S', align: 'right' },
+  { title: 'SPEED', align: 'right' },
+  { title: 'MEMORY FREE', align: 'right' },
+  { title: 'RTT', align: 'right' },
+  { title: 'SEEN', align: 'right' },
+  { title: 'ADDRESS' },
+]
+
+/** The peers as a table; this one first, then by name. */
+export function peerTable(
+  peers: readonly PeerInfo[],
+  bytes: (n: number) => string,
+  style: Style,
+): string {
+  const rows = [...peers]
+    .sort(
+      (a, b) =>
+        Number(b.self) - Number(a.self) || a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1),
+    )
+    .map((peer) => [
+      peer.connected || peer.self ? style.bold(peer.short) : style.dim(peer.short),
+      printable(peer.name, NAME_CHARS) +
+        (peer.gpu === null ? '' : ` [${printable(peer.gpu.name, NAME_CHARS)}]`),
+      peer.slots === 0 ? '0' : String(peer.slots),
+      peer.slots === 0 ? '-' : String(Math.max(0, peer.slots - peer.freeSlots)),
+      peer.itemsPerSecond > 0 ? formatRate(peer.itemsPerSecond).replace('/s', '') : '-',
+      peer.slots === 0 ? '-' : peer.speed.toFixed(2),
+      bytes(peer.freeMemoryBytes),
+      peer.rttMs === null ? '-' : `${Math.round(peer.rttMs * 10) / 10} ms`,
+      peer.self
+        ? 'this peer'
+        : peer.connected
+          ? 'connected'
+          : `${formatDuration(peer.lastSeenMs / 1000)} ago`,
+      peer.self ? '' : printable(peer.address, 64),
+    ])
+  return renderTable(PEER_COLUMNS, rows, style.dim)
+}

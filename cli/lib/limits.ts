@@ -1,0 +1,32 @@
+/** Failed items told one by one on stderr; more would bury the rest, and --errors has them all. */
+export const FAILURES_SHOWN = 20
+/** Failures inside the JSON document of submit and results: it must stay readable, and --errors has them all. */
+export const FAILURES_IN_JSON = 100
+/** Log lines shown by `mesh job`: the end of the story; `mesh logs` has the rest. */
+export const LOG_LINES_SHOWN = 10
+/** Log lines that `mesh job` holds in memory while it looks for the last ones. */
+export const LOG_LINES_READ = 10_000
+/** A progress bar is redrawn at most so often (ms): faster than 10 a second is only flicker. */
+export const REDRAW_MS = 100
+/** A progress line when stderr is not a terminal (ms). */
+export const PLAIN_LINE_MS = 2_000
+/** Bytes read from a pipe to tell NDJSON from lines; a longer first line is taken as lines. */
+export const SNIFF_BYTES = 1024 * 1024
+/** Result text gathered before a write (characters): few system calls, and still prompt. */
+export const SINK_BUFFER_CHARS = 64 * 1024
+/** Text joined before it is handed to a sink, so that one batch of a million values is never one string. */
+export const SINK_BLOCK_LINES = 4_096
+/** A peer that holds the folder's lock may still be opening its socket: so long (ms) a command waits for it. */
+export const ATTACH_WAIT_MS = 10_000
+/** How often it looks again (ms). */
+export const ATTACH_RETRY_MS = 100
+/** `mesh join` looks for peers and jobs that came or went so often (ms). */
+export const EVENT_POLL_MS = 1_000
+/** Events of one look that `mesh join` prints: a mesh of thousands that comes up at once must not scroll for ever. */
+export const EVENTS_PER_POLL = 20
+/** What a peer lends at most (src/node/open-folder.ts). */
+export const MAX_CORES = 1_024
+/** A bar wider than this says no more. */
+export const BAR_WIDTH = 24
+/** Characters of a peer's name, a job's name or a message that a table or a line shows. */
+export const NAME_CHARS = 32

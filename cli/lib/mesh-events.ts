@@ -1,0 +1,59 @@
+import type { JobInfo, PeerInfo } from '../../src/node/types.ts'
+import { formatCount, formatDuration, plural, printable } from './format.ts'
+import { isOver, secondsOf } from './job-view.ts'
+import { EVENTS_PER_POLL, NAME_CHARS } from './limits.ts'
+
+/** What `mesh join` saw at its last look. */
+export interface MeshView {
+  readonly peers: ReadonlyMap<string, PeerInfo>
+  readonly jobs: ReadonlyMap<string, Pick<JobInfo, 'state'>>
+}
+
+export function viewOf(peers: readonly PeerInfo[], jobs: readonly JobInfo[]): MeshView {
+  return {
+    peers: new Map(
+      peers.filter((peer) => !peer.self && peer.connected).map((peer) => [peer.id, peer]),
+    ),
+    jobs: new Map(jobs.map((job) => [job.id, { state: job.state }])),
+  }
+}
+
+/** What happened between two looks, one line each; at most EVENTS_PER_POLL and a count of the rest. */
+export function eventsBetween(
+  before: MeshView,
+  peers: readonly PeerInfo[],
+  jobs: readonly JobInfo[],
+  wallClock: number,
+): string[] {
+  const now = viewOf(peers, jobs)
+  const lines: string[] = []
+  for (const [id, peer] of now.peers) if (!before.peers.has(id)) lines.push(cameLine(peer))
+  for (const [id, peer] of before.peers) {
+    if (!now.peers.has(id)) lines.push(`- peer ${peer.short} ${nameOf(peer)} is gone`)
+  }
+  for (const job of jobs) {
+    const was = before.jobs.get(job.id)?.state
+    if (was === undefined)
+      lines.push(`> job ${job.short} ${nameOf(job)}: ${plural(job.items, 'item')}`)
+    if (isOver(job) && was !== job.state) lines.push(endLine(job, wallClock))
+  }
+  const more = lines.length - EVENTS_PER_POLL
+  return more > 0
+    ? [...lines.slice(0, EVENTS_PER_POLL), `… and ${formatCount(more)} more events`]
+    : lines
+}
+
+function cameLine(peer: PeerInfo): string {
+  const lends = peer.slots === 0 ? 'lends nothing' : `lends ${plural(peer.slots, 'core')}`
+  return `+ peer ${peer.short} ${nameOf(peer)} is here, ${lends} (${printable(peer.address, 64)})`
+}
+
+function endLine(job: JobInfo, wallClock: number): string {
+  if (job.state === 'cancelled') return `x job ${job.short} ${nameOf(job)} was cancelled`
+  const failed = job.failed > 0 ? `, ${formatCount(job.failed)} failed` : ''
+  return `= job ${job.short} ${nameOf(job)} finished: ${plural(job.items, 'item')} in ${formatDuration(secondsOf(job, wallClock))}${failed}`
+}
+
+function nameOf({ name }: { readonly name: string }): string {
+  return printable(name, NAME_CHARS)
+}

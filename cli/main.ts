@@ -1,0 +1,8 @@
+#!/usr/bin/env node
+import { processContext } from './lib/process-context.ts'
+import { runCli } from './lib/program.ts'
+
+const code = await runCli(process.argv.slice(2), processContext())
+// What a pipe has not taken yet must not be lost; then nothing that lingers (a socket, a timer) may hold the shell.
+await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+process.exit(code)

@@ -1,0 +1,32 @@
+/** Every bound of the client library, with its reason. */
+
+/** msgpack of a job's args: the JOB entry holds them beside up to 256 seed grants, and an entry has 16 KiB. */
+export const MAX_ARGS_BYTES = 4 * 1024
+
+/** A piece is encoded when its items are guessed at this size, so that most pass below 1 MiB without a second try. */
+export const PIECE_TARGET_BYTES = 768 * 1024
+
+/** Items in one piece: what a worker decodes for one chunk of tiny items takes a few milliseconds. */
+export const MAX_ITEMS_PER_PIECE = 131_072
+
+/** Pieces being written to the peer at once: bounds the memory of a submit to a few MiB whatever the input's size. */
+export const MAX_PIECES_IN_FLIGHT = 4
+
+/** Items that are checked against the task's schema in one go. */
+export const ITEMS_PER_CHECK = 4_096
+
+/** One line of text or NDJSON input: the same as one item. */
+export const MAX_LINE_BYTES = 16 * 1024 * 1024
+
+/** Failures that the error at the end of an iteration carries; collect() and failures() carry all. */
+export const MAX_FAILURES_IN_ERROR = 1_000
+
+/** Bundles whose source maps are remembered for the stacks of failed items, by job. */
+export const MAX_REMEMBERED_BUNDLES = 256
+
+/** How deep a value printed as JSON may nest: the writer recurses. */
+export const MAX_JSON_DEPTH = 2_000
+
+/** Largest value of the options that count something; far above use, and exact in every encoding. */
+export const MAX_OPTION_COUNT = 2 ** 31 - 1
+export const MAX_RETRIES = 1_000

@@ -1,0 +1,160 @@
+import { MeshError } from '../base/errors.ts'
+import type { JobInfo, MeshBackend, MeshStatus, PeerInfo } from '../node/types.ts'
+import type { Task, TaskContext } from '../runtime/task.ts'
+import { checkSource, type JobSource } from './input.ts'
+import { Job } from './job.ts'
+import { MAX_REMEMBERED_BUNDLES } from './limits.ts'
+import { type SubmitOptions, toJobOptions } from './options.ts'
+import { spool } from './spool.ts'
+import { bundleOf, checkRangeEnds, type TaskBundle, withChecker } from './task-code.ts'
+
+/** A function that needs nothing but its arguments: its source is what is sent. */
+export type ItemFunction<I, O> = (item: I, ctx: TaskContext) => O | Promise<O>
+
+/** What `submit` and `map` run: a task, a bare self-contained function, or the path (or file URL) of a task file. */
+export type TaskLike<I, O> = Task<I, O> | ItemFunction<I, O> | string | URL
+
+/**
+ * A mesh, as one peer of it sees it: from `joinMesh()`, which runs a peer in this process, or `connectMesh()`, which talks to a
+ * running one. `await using mesh = await joinMesh()` stops it at the end of the block.
+ */
+export class Mesh implements AsyncDisposable {
+  private readonly backend: MeshBackend
+  /** By job: their source maps turn the stacks of failed items into the user's own lines. */
+  private readonly bundles = new Map<string, TaskBundle>()
+  private stopping: Promise<void> | undefined
+
+  /** Over any backend; users have `joinMesh()` and `connectMesh()`. */
+  constructor(backend: MeshBackend) {
+    this.backend = backend
+  }
+
+  /**
+   * Runs a task over many items on the mesh, and returns as soon as the job is written down; its results are read from the Job.
+   * An (async) iterable is read to its end first: the job starts then.
+   * @param task a task of `defineTask`, a bare self-contained function, or the path of a task file
+   * @param input `{ range: [a, b] }`, `{ items }`, `{ lines }` or an (async) iterable
+   * @throws ERR_MESH_OPTION_INVALID, ERR_MESH_RANGE_INVALID, ERR_MESH_INPUT_INVALID, ERR_MESH_INPUT_NOT_FOUND, ERR_MESH_TASK_* (the
+   * task's code), ERR_MESH_ITEM_REFUSED (its schema), ERR_MESH_VALUE_UNSENDABLE, ERR_MESH_VALUE_TOO_LARGE, ERR_MESH_TOO_LARGE,
+   * ERR_MESH_STOPPED
+   */
+  async submit<I, O>(
+    task: TaskLike<I, O>,
+    input: JobSource<NoInfer<I>>,
+    options: SubmitOptions = {},
+  ): Promise<Job<Awaited<O>>> {
+    this.assertRunning()
+    const jobOptions = toJobOptions(options)
+    const { signal, detach = false, onProgress } = options
+    signal?.throwIfAborted()
+    const source = await checkSource(input)
+    const bundle = await bundleOf(task)
+    signal?.throwIfAborted()
+    const [jobInput] = await Promise.all([
+      withChecker(bundle, async (checker) => {
+        if (source.kind === 'items') return spool(this.backend, source.items, { checker, signal })
+        if (checker !== undefined) await checkRangeEnds(checker, source)
+        return source
+      }),
+      this.backend.putBlob(bundle.code),
+    ])
+    signal?.throwIfAborted()
+    const { job: id, heldBy } = await this.backend.submit({
+      task: {
+        kind: 'module',
+        name: bundle.name,
+        bundle: bundle.hash,
+        bundleBytes: bundle.code.byteLength,
+      },
+      input: jobInput,
+      options: jobOptions,
+      ...(detach && { detach }),
+    })
+    this.remember(id, bundle)
+    const parts = { backend: this.backend, id, items: jobInput.count, heldBy, bundle, signal }
+    const job = new Job<Awaited<O>>(parts)
+    if (onProgress !== undefined) job.onProgress(onProgress)
+    return job
+  }
+
+  /**
+   * The values of `task` over `items`, in order: `submit` and `collect` in one.
+   * @throws ERR_MESH_ITEMS_FAILED when items failed (`details.values`, `details.failures`), and as `submit`
+   */
+  async map<I, O>(
+    task: TaskLike<I, O>,
+    items: Iterable<NoInfer<I>> | AsyncIterable<NoInfer<I>>,
+    options: Omit<SubmitOptions, 'detach'> = {},
+  ): Promise<Awaited<O>[]> {
+    const job = await this.submit<I, O>(task, { items }, options)
+    return job.collect()
+  }
+
+  /**
+   * A job that was submitted before, here or on another peer, by this process or another.
+   * @param id its id, a unique prefix of it (4 characters or more), or 'last'
+   * @throws ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS
+   */
+  async job<O = unknown>(id: string): Promise<Job<O>> {
+    this.assertRunning()
+    if (typeof id !== 'string' || id === '') {
+      throw new MeshError('ERR_MESH_JOB_UNKNOWN', `a job id is a string, or 'last'`)
+    }
+    const info = await this.backend.job(id)
+    return new Job<O>({
+      backend: this.backend,
+      id: info.id as Job['id'] & Parameters<MeshBackend['watch']>[0],
+      items: info.items,
+      bundle: this.bundles.get(info.id),
+    })
+  }
+
+  /** The jobs that this peer knows, newest first. */
+  async jobs(): Promise<JobInfo[]> {
+    this.assertRunning()
+    return this.backend.jobs()
+  }
+
+  /** This peer, and those that it knows. */
+  async peers(): Promise<PeerInfo[]> {
+    this.assertRunning()
+    return this.backend.peers()
+  }
+
+  /** How this peer does: its addresses, workers, loop delay, warnings. */
+  async status(): Promise<MeshStatus> {
+    this.assertRunning()
+    return this.backend.status()
+  }
+
+  /** One line that lets another machine join: `mesh join <ticket>`, or `joinMesh({ ticket })`. It holds the mesh's key: a secret. */
+  async ticket(): Promise<string> {
+    this.assertRunning()
+    return this.backend.ticket()
+  }
+
+  /** Leaves cleanly: a peer in this process stops (what it ran goes on elsewhere), a connection to a running peer closes. */
+  stop(): Promise<void> {
+    this.stopping ??= this.backend.close()
+    return this.stopping
+  }
+
+  /** `stop()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  private assertRunning(): void {
+    if (this.stopping === undefined) return
+    throw new MeshError('ERR_MESH_STOPPED', 'this mesh was stopped: call joinMesh() again')
+  }
+
+  private remember(job: string, bundle: TaskBundle): void {
+    this.bundles.set(job, bundle)
+    if (this.bundles.size <= MAX_REMEMBERED_BUNDLES) return
+    for (const oldest of this.bundles.keys()) {
+      this.bundles.delete(oldest)
+      return
+    }
+  }
+}

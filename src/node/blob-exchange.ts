@@ -1,0 +1,73 @@
+import { MeshError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import type { BlobHash, PeerId } from '../scheduler/types.ts'
+import type { BlobStore } from '../store/types.ts'
+import { BLOB_FETCH_TIMEOUT_MS, MAX_BLOB_BYTES } from './limits.ts'
+import type { Transport } from './transport/types.ts'
+
+/** Brings blobs here: each is fetched once however many ask, from the peers most likely to hold it first, and checked against its hash. */
+export class BlobExchange {
+  private readonly blobs: BlobStore
+  private readonly transport: () => Transport
+  private readonly log: Logger
+  private readonly present = new Set<BlobHash>()
+  private readonly inFlight = new Map<BlobHash, Promise<void>>()
+
+  constructor(blobs: BlobStore, transport: () => Transport, log: Logger) {
+    this.blobs = blobs
+    this.transport = transport
+    this.log = log
+  }
+
+  /** True when the blob is known to be here, without a look at the disk. */
+  known(hash: BlobHash): boolean {
+    return this.present.has(hash)
+  }
+
+  /**
+   * Resolves when the blob is in this peer's store.
+   * @param likely peers to ask first; then every other connected peer.
+   * @throws ERR_MESH_INPUT_LOST when no connected peer has it.
+   */
+  async ensure(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {
+    if (this.present.has(hash)) return
+    const running = this.inFlight.get(hash)
+    if (running !== undefined) return running
+    const fetching = this.bring(hash, likely).finally(() => this.inFlight.delete(hash))
+    this.inFlight.set(hash, fetching)
+    return fetching
+  }
+
+  private async bring(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {
+    if (!(await this.blobs.has(hash))) await this.fetch(hash, likely)
+    if (this.present.size > 65_536) this.present.clear()
+    this.present.add(hash)
+  }
+
+  private async fetch(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {
+    const transport = this.transport()
+    const order = new Set([...likely, ...transport.connected()])
+    order.delete(transport.self)
+    for (const peer of order) {
+      if (transport.connection(peer) === undefined) continue
+      try {
+        const signal = AbortSignal.timeout(BLOB_FETCH_TIMEOUT_MS)
+        const found = await transport.fetchBlob(peer, hash, { signal, maxBytes: MAX_BLOB_BYTES })
+        if (found === undefined) continue
+        await this.blobs.write(found.source, { hash, sizeBytes: found.sizeBytes })
+        return
+      } catch (error) {
+        this.log.debug('blob fetch failed', {
+          blob: hash.slice(0, 8),
+          peer: peer.slice(0, 8),
+          error: String(error),
+        })
+      }
+    }
+    throw new MeshError(
+      'ERR_MESH_INPUT_LOST',
+      `no connected peer holds blob ${hash.slice(0, 8)} (asked ${order.size})`,
+      { details: { hash, asked: order.size } },
+    )
+  }
+}

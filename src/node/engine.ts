@@ -1,0 +1,157 @@
+import type {
+  JobId,
+  SchedulerCore,
+  SchedulerEffect,
+  SchedulerEvent,
+  ViewChange,
+} from '../scheduler/types.ts'
+import type { Store } from '../store/types.ts'
+
+type Effect<T extends SchedulerEffect['type']> = Extract<SchedulerEffect, { type: T }>
+
+/** What the live peer does for the scheduler. Each is called after the entries it depends on are written, and returns at once. */
+export interface EnginePorts {
+  push(to: Effect<'push'>['to'], job: JobId): void
+  publish(job: JobId): void
+  sendSteal(effect: Effect<'sendSteal'>): void
+  answerSteal(effect: Effect<'answerSteal'>): void
+  sendLifeline(effect: Effect<'sendLifeline'>): void
+  startChunk(effect: Effect<'startChunk'>): void
+  abortChunk(chunk: number): void
+  placeResult(effect: Effect<'placeResult'>): void
+  viewChanged(change: ViewChange): void
+  jobChanged(job: JobId): void
+  jobFinished(job: JobId): void
+  breach(effect: Effect<'breach'>): void
+  /** A write failed: nothing that depended on it left this peer, and nothing more will. */
+  writeFailed(error: unknown): void
+}
+
+/**
+ * The live interpreter of the scheduler: one event in, its effects out, in order. Entries and views are staged at once; whatever
+ * leaves this peer waits in the outbox until the store has written everything staged before it (invariant I3). Writes of many
+ * events share one batch.
+ */
+export class Engine {
+  private readonly outbox: SchedulerEffect[] = []
+  private readonly timers = new Map<string, NodeJS.Timeout>()
+  private ports: EnginePorts | undefined
+  private pumping: Promise<void> | undefined
+  private failed = false
+  private readonly scheduler: SchedulerCore
+  private readonly store: Store
+
+  constructor(scheduler: SchedulerCore, store: Store) {
+    this.scheduler = scheduler
+    this.store = store
+  }
+
+  attach(ports: EnginePorts): void {
+    this.ports = ports
+  }
+
+  now(): number {
+    return performance.now()
+  }
+
+  dispatch(event: SchedulerEvent): void {
+    if (this.failed) return
+    const effects = this.scheduler.handle(event, this.now())
+    for (const effect of effects) this.accept(effect)
+    if (this.outbox.length > 0) this.pump()
+  }
+
+  /** Resolves when all effects so far have been carried out. */
+  async settled(): Promise<void> {
+    while (this.pumping !== undefined) await this.pumping
+  }
+
+  close(): void {
+    for (const timer of this.timers.values()) clearTimeout(timer)
+    this.timers.clear()
+    this.failed = true
+  }
+
+  /** Local effects happen now; the rest waits for the write. */
+  private accept(effect: SchedulerEffect): void {
+    switch (effect.type) {
+      case 'append':
+        this.store.append(effect.entry)
+        return
+      case 'changeView':
+        this.store.stageView(effect.change)
+        this.outbox.push(effect)
+        return
+      case 'setTimer':
+        this.setTimer(effect.timer, effect.at)
+        return
+      case 'clearTimer':
+        clearTimeout(this.timers.get(effect.timer))
+        this.timers.delete(effect.timer)
+        return
+      default:
+        this.outbox.push(effect)
+    }
+  }
+
+  private setTimer(name: string, at: number): void {
+    clearTimeout(this.timers.get(name))
+    const fire = () => {
+      this.timers.delete(name)
+      this.dispatch({ type: 'timerFired', timer: name })
+    }
+    this.timers.set(name, setTimeout(fire, Math.max(0, at - this.now())))
+  }
+
+  private pump(): void {
+    this.pumping ??= this.drain().finally(() => {
+      this.pumping = undefined
+    })
+  }
+
+  private async drain(): Promise<void> {
+    while (this.outbox.length > 0) {
+      const batch = this.outbox.splice(0)
+      try {
+        await this.store.flush()
+      } catch (error) {
+        this.failed = true
+        this.ports?.writeFailed(error)
+        return
+      }
+      for (const effect of batch) this.perform(effect)
+    }
+  }
+
+  private perform(effect: SchedulerEffect): void {
+    const ports = this.ports
+    if (ports === undefined) return
+    switch (effect.type) {
+      case 'push':
+        return ports.push(effect.to, effect.job)
+      case 'publish':
+        return ports.publish(effect.job)
+      case 'sendSteal':
+        return ports.sendSteal(effect)
+      case 'answerSteal':
+        return ports.answerSteal(effect)
+      case 'sendLifeline':
+        return ports.sendLifeline(effect)
+      case 'startChunk':
+        return ports.startChunk(effect)
+      case 'abortChunk':
+        return ports.abortChunk(effect.chunk)
+      case 'placeResult':
+        return ports.placeResult(effect)
+      case 'changeView':
+        return ports.viewChanged(effect.change)
+      case 'jobChanged':
+        return ports.jobChanged(effect.job)
+      case 'jobFinished':
+        return ports.jobFinished(effect.job)
+      case 'breach':
+        return ports.breach(effect)
+      default:
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import { fromHex } from '../base/bytes.ts'
+import { type ManifestPiece, readManifest } from '../runtime/manifest.ts'
+import type { ChunkInput } from '../runtime/types.ts'
+import type { BlobHash, JobId, JobSpec, PeerId } from '../scheduler/types.ts'
+import type { BlobStore } from '../store/types.ts'
+import type { BlobExchange } from './blob-exchange.ts'
+import { MAX_PIECES_PER_CHUNK, PREFETCH_PIECES } from './limits.ts'
+
+interface Piece {
+  readonly hash: BlobHash
+  readonly first: number
+  readonly count: number
+}
+
+export interface PreparedChunk {
+  readonly bundle: { readonly hash: string; readonly path: string }
+  readonly input: ChunkInput
+  readonly args: Uint8Array | undefined
+  /** The chunk must end here: later items are not on this machine yet. */
+  readonly hi: number
+}
+
+/** Brings a job's code and the pieces of its input to this machine when a chunk first needs them. */
+export class Inputs {
+  private readonly blobs: BlobStore
+  private readonly exchange: BlobExchange
+  private readonly pieces = new Map<JobId, readonly Piece[]>()
+  private readonly args = new Map<JobId, Uint8Array>()
+
+  constructor(blobs: BlobStore, exchange: BlobExchange) {
+    this.blobs = blobs
+    this.exchange = exchange
+  }
+
+  /** What a worker needs for items lo..hi-1. Rejects with ERR_MESH_INPUT_LOST when no connected peer holds a part. */
+  async prepare(job: JobId, spec: JobSpec, author: PeerId, lo: number, hi: number): Promise<PreparedChunk> {
+    const bundleHash = spec.task.bundle
+    await this.exchange.ensure(bundleHash, [author])
+    const bundle = { hash: bundleHash, path: this.blobs.path(bundleHash) }
+    const args = this.argsOf(job, spec)
+    if (spec.input.kind === 'range') {
+      return { bundle, args, hi, input: { kind: 'range', start: spec.input.start } }
+    }
+    const all = await this.piecesOf(job, spec.input.manifest, author)
+    const from = firstCovering(all, lo)
+    let to = from
+    while (to < all.length && to - from < MAX_PIECES_PER_CHUNK && all[to]!.first < hi) to += 1
+    const used = all.slice(from, to)
+    await Promise.all(used.map((piece) => this.exchange.ensure(piece.hash, [author])))
+    this.prefetch(all.slice(to, to + PREFETCH_PIECES), author)
+    const last = used.at(-1)
+    return {
+      bundle,
+      args,
+      hi: Math.min(hi, last === undefined ? hi : last.first + last.count),
+      input: {
+        kind: 'pieces',
+        pieces: used.map((p) => ({ path: this.blobs.path(p.hash), first: p.first, count: p.count })),
+      },
+    }
+  }
+
+  /** Every blob of a job's code and input: what a peer must hold to keep the job alive. The manifest must be here. */
+  async blobsOf(job: JobId, spec: JobSpec, author: PeerId): Promise<BlobHash[]> {
+    if (spec.input.kind === 'range') return [spec.task.bundle]
+    const pieces = await this.piecesOf(job, spec.input.manifest, author)
+    return [spec.task.bundle, spec.input.manifest, ...pieces.map((piece) => piece.hash)]
+  }
+
+  forget(job: JobId): void {
+    this.pieces.delete(job)
+    this.args.delete(job)
+  }
+
+  private argsOf(job: JobId, spec: JobSpec): Uint8Array | undefined {
+    if (spec.options.args === undefined) return undefined
+    let args = this.args.get(job)
+    if (args === undefined) {
+      args = fromHex(spec.options.args)
+      this.args.set(job, args)
+    }
+    return args
+  }
+
+  private async piecesOf(job: JobId, manifest: BlobHash, author: PeerId): Promise<readonly Piece[]> {
+    const known = this.pieces.get(job)
+    if (known !== undefined) return known
+    await this.exchange.ensure(manifest, [author])
+    const pieces: Piece[] = []
+    let first = 0
+    for (const piece of readManifest(await this.blobs.get(manifest)) as ManifestPiece[]) {
+      pieces.push({ hash: piece.hash as BlobHash, first, count: piece.count })
+      first += piece.count
+    }
+    this.pieces.set(job, pieces)
+    return pieces
+  }
+
+  private prefetch(pieces: readonly Piece[], author: PeerId): void {
+    for (const piece of pieces) this.exchange.ensure(piece.hash, [author]).catch(() => undefined)
+  }
+}
+
+/** Index of the piece that holds item `lo` (binary search; pieces are in item order). */
+function firstCovering(pieces: readonly Piece[], lo: number): number {
+  let low = 0
+  let high = pieces.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (pieces[middle]!.first <= lo) low = middle
+    else high = middle - 1
+  }
+  return low
+}

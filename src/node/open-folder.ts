@@ -1,0 +1,156 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { availableParallelism, hostname } from 'node:os'
+import { toHex } from '../base/bytes.ts'
+import { MeshError } from '../base/errors.ts'
+import { type Logger, silentLogger } from '../base/logger.ts'
+import { defaultDataDir } from '../base/paths.ts'
+import { VERSION } from '../base/version.ts'
+import type { PeerId } from '../scheduler/types.ts'
+import { lockFolder } from '../store/folder-lock.ts'
+import { loadOrCreateIdentity } from '../store/identity.ts'
+import { openStore } from '../store/level-store.ts'
+import { loadMesh, type MeshFile, saveMesh } from '../store/mesh-file.ts'
+import { serveControl } from './control/server.ts'
+import type { Peer, PeerConfig } from './peer.ts'
+import type { MeshBackend } from './types.ts'
+import { decodeTicket } from './wire/ticket.ts'
+
+export interface OpenOptions {
+  /** Default: defaultDataDir(). */
+  readonly dataDir?: string
+  readonly ticket?: string
+  /** Worker slots to lend; default: as many as cores; 0 lends nothing. */
+  readonly cores?: number
+  readonly name?: string
+  /** Multiaddrs; default: every interface, on the port used last time. */
+  readonly listen?: readonly string[]
+  readonly mdns?: boolean
+  /** Started by `mesh submit` for itself. */
+  readonly embedded?: boolean
+  readonly logger?: Logger
+}
+
+export interface Membership {
+  readonly dataDir: string
+  readonly meshKey: Uint8Array
+  readonly meshId: string
+  readonly config: PeerConfig
+  /** After start: joins through the ticket's addresses (a new ticket must work; known ones are retried in the background). */
+  reach(peer: Peer): Promise<void>
+  serve(backend: MeshBackend): Promise<void>
+  closeServer(): Promise<void>
+  release(): Promise<void>
+}
+
+/** How long `join TICKET` tries the ticket's addresses before it says that nobody answers. */
+const REACH_TIMEOUT_MS = 8_000
+const MAX_SLOTS = 1024
+
+/** Locks a data folder and reads (or makes) what it holds: identity, mesh, store. */
+export async function openFolder(options: OpenOptions): Promise<Membership> {
+  const dataDir = options.dataDir ?? defaultDataDir()
+  const slots = checkCores(options.cores)
+  const ticket = options.ticket === undefined ? undefined : decodeTicket(options.ticket)
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const lock = await lockFolder(dataDir)
+  try {
+    const mesh = await meshOf(dataDir, ticket)
+    const identity = await loadOrCreateIdentity(dataDir)
+    const logger = options.logger ?? silentLogger
+    const store = await openStore({
+      dir: dataDir,
+      sign: identity.sign,
+      self: identity.peer,
+      logger: logger.child('store'),
+    })
+    const bootstrap = [...new Set([...(ticket?.addresses ?? []), ...mesh.addresses])]
+    let server: Awaited<ReturnType<typeof serveControl>> | undefined
+    return {
+      dataDir,
+      meshKey: mesh.key,
+      meshId: mesh.id,
+      config: {
+        identity,
+        store,
+        meshKey: mesh.key,
+        name: options.name ?? hostname(),
+        version: VERSION,
+        slots,
+        listen: options.listen ?? [`/ip4/0.0.0.0/tcp/${mesh.port ?? 0}`],
+        bootstrap: mesh.addresses,
+        mdns: options.mdns ?? true,
+        log: logger,
+      },
+      reach: async (peer) => {
+        if (ticket !== undefined) await reachTicket(peer, ticket.addresses)
+        await saveMesh(dataDir, { ...mesh, addresses: bootstrap, ...portOf(peer) })
+      },
+      serve: async (backend) => {
+        server = await serveControl(backend, { dataDir, onLeave: () => void backend.close() })
+        await lock.update({ socket: server.path })
+      },
+      closeServer: async () => server?.close(),
+      release: () => lock.release(),
+    }
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+function checkCores(cores: number | undefined): number {
+  if (cores === undefined) return availableParallelism()
+  if (!Number.isInteger(cores) || cores < 0 || cores > MAX_SLOTS) {
+    throw new MeshError(
+      'ERR_MESH_OPTION_INVALID',
+      `cores must be a whole number from 0 to ${MAX_SLOTS}, not ${cores}`,
+      { details: { option: 'cores' } },
+    )
+  }
+  return cores
+}
+
+async function meshOf(
+  dataDir: string,
+  ticket: { meshKey: Uint8Array; addresses: readonly string[] } | undefined,
+): Promise<MeshFile> {
+  const known = await loadMesh(dataDir)
+  if (known === undefined) {
+    const key = ticket?.meshKey ?? new Uint8Array(randomBytes(32))
+    return { key, id: meshIdOf(key), addresses: [] }
+  }
+  if (ticket !== undefined && meshIdOf(ticket.meshKey) !== known.id) {
+    throw new MeshError(
+      'ERR_MESH_TICKET_MISMATCH',
+      `this ticket is of mesh ${meshIdOf(ticket.meshKey).slice(0, 8)}, but ${dataDir} belongs to mesh ${known.id.slice(0, 8)}: use another folder (--data DIR) for the other mesh`,
+      { details: { ticket: meshIdOf(ticket.meshKey), folder: known.id } },
+    )
+  }
+  return known
+}
+
+function meshIdOf(key: Uint8Array): string {
+  return toHex(createHash('sha256').update(key).digest().subarray(0, 8))
+}
+
+/** One of a ticket's peers must answer, and hold the ticket's key. */
+async function reachTicket(peer: Peer, addresses: readonly string[]): Promise<void> {
+  const signal = AbortSignal.timeout(REACH_TIMEOUT_MS)
+  const others = addresses.filter((address) => !peer.transport.addresses().includes(address))
+  if (others.length === 0) return
+  const dials = others.map((address): Promise<PeerId> => peer.transport.dial(address, signal))
+  try {
+    await Promise.any(dials)
+  } catch (error) {
+    const errors = (error as AggregateError).errors as Error[]
+    const refused = errors.find((e) => e instanceof MeshError && e.code === 'ERR_MESH_TICKET_REFUSED')
+    throw refused ?? errors[0]
+  }
+}
+
+/** The port is kept over restarts, else tickets die. */
+function portOf(peer: Peer): { port?: number } {
+  const match = /\/tcp\/(\d+)/.exec(peer.transport.addresses()[0] ?? '')
+  return match === null ? {} : { port: Number(match[1]) }
+}

@@ -1,0 +1,433 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { MeshError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { createRuntime } from '../runtime/pool.ts'
+import type { Runtime } from '../runtime/types.ts'
+import { Scheduler } from '../scheduler/scheduler.ts'
+import type { Entry, JobId, PeerFacts, PeerId, SchedulerEffect } from '../scheduler/types.ts'
+import { seal } from '../store/entry-codec.ts'
+import type { Identity } from '../store/identity.ts'
+import type { Run, Store } from '../store/types.ts'
+import { Advertiser } from './advertiser.ts'
+import { BlobExchange } from './blob-exchange.ts'
+import { ChunkRunner } from './chunk-runner.ts'
+import { Engine } from './engine.ts'
+import { Inputs } from './inputs.ts'
+import { JobWatch } from './job-watch.ts'
+import {
+  ADVERT_INTERVAL_MS,
+  ANTI_ENTROPY_INTERVAL_MS,
+  MAX_BLOB_BYTES,
+  MAX_FINISHED_JOBS_IN_MEMORY,
+  MAX_GOSSIP_BYTES,
+  STOP_GRACE_MS,
+} from './limits.ts'
+import { LogExchange } from './log-exchange.ts'
+import { LogRings } from './log-rings.ts'
+import { Replication } from './replication.ts'
+import { Roster } from './roster.ts'
+import { Router } from './router.ts'
+import { measureSpeed } from './speed.ts'
+import { Strikes } from './strikes.ts'
+import { createTransport, type Libp2pTransportOptions } from './transport/libp2p-transport.ts'
+import type { Transport, TransportEvents } from './transport/types.ts'
+import { encodeMessage, encodeRuns, type WireMessage } from './wire/messages.ts'
+
+export interface PeerConfig {
+  readonly identity: Identity
+  readonly store: Store
+  readonly meshKey: Uint8Array
+  readonly name: string
+  readonly version: string
+  /** Worker slots lent; 0 lends nothing. */
+  readonly slots: number
+  readonly listen: readonly string[]
+  readonly bootstrap: readonly string[]
+  readonly mdns: boolean
+  readonly log: Logger
+}
+
+export type JobListener = (event: 'arrived' | 'changed' | 'finished', job: JobId) => void
+
+/** One live peer: the scheduler, the store, the workers and the mesh, wired together. Nothing is computed in this process. */
+export class Peer {
+  readonly id: PeerId
+  readonly config: PeerConfig
+  readonly store: Store
+  readonly scheduler: Scheduler
+  readonly engine: Engine
+  readonly roster: Roster
+  readonly watch: JobWatch
+  readonly logs = new LogRings()
+  readonly exchange: BlobExchange
+  readonly inputs: Inputs
+  readonly runtime: Runtime
+  readonly replication: Replication
+  readonly logExchange: LogExchange
+  readonly advertiser: Advertiser
+  readonly strikes: Strikes
+  readonly startedAt = performance.now()
+  readonly warnings: string[] = []
+  private readonly chunks: ChunkRunner
+  private readonly router: Router
+  private readonly log: Logger
+  private readonly facts: PeerFacts
+  private readonly acks = new Map<JobId, Map<PeerId, boolean>>()
+  private readonly listeners = new Set<JobListener>()
+  private readonly timers: NodeJS.Timeout[] = []
+  private readonly loopDelay = monitorEventLoopDelay({ resolution: 10 })
+  /** Finished jobs in memory, oldest first, with the wall time of their end. */
+  private readonly finished = new Map<JobId, number>()
+  private transportOrNone: Transport | undefined
+  private stopping: Promise<void> | undefined
+
+  constructor(config: PeerConfig) {
+    this.config = config
+    this.id = config.identity.peer
+    this.log = config.log.child('peer')
+    this.store = config.store
+    const { session, sessionNumber } = config.identity
+    this.facts = { peer: this.id, session, sessionNumber, slots: config.slots, speed: Math.round(measureSpeed() * 1000) / 1000 }
+    this.scheduler = new Scheduler({ self: this.facts, seal, random: Math.random })
+    this.engine = new Engine(this.scheduler, this.store)
+    const now = () => this.engine.now()
+    this.strikes = new Strikes(this.log)
+    this.roster = new Roster(now)
+    this.watch = new JobWatch(now)
+    this.exchange = new BlobExchange(this.store.blobs, () => this.transport, config.log.child('blobs'))
+    this.inputs = new Inputs(this.store.blobs, this.exchange)
+    this.runtime = createRuntime({ slots: config.slots, logger: config.log.child('runtime') })
+    const dispatch = this.engine.dispatch.bind(this.engine)
+    this.chunks = new ChunkRunner({
+      runtime: this.runtime,
+      inputs: this.inputs,
+      exchange: this.exchange,
+      blobs: this.store.blobs,
+      logs: this.logs,
+      scheduler: this.scheduler,
+      transport: () => this.transport,
+      peer: { id: this.id, name: config.name },
+      dispatch,
+      log: config.log.child('chunks'),
+    })
+    this.replication = new Replication({
+      store: this.store,
+      scheduler: this.scheduler,
+      self: { author: this.id, session },
+      dispatch,
+      send: (to, message) => this.send(to, message),
+      gossip: (topic, runs) => this.gossip(topic, runs),
+      connected: () => this.transport.connected(),
+      strike: (peer, reason) => this.strikes.add(peer, reason),
+      jobArrived: (job, author, from) => this.jobArrived(job, author, from),
+      log: config.log.child('replication'),
+    })
+    this.logExchange = new LogExchange({
+      rings: this.logs,
+      send: (to, message) => this.send(to, message),
+      connected: () => this.transport.connected(),
+    })
+    this.advertiser = new Advertiser({
+      facts: this.facts,
+      name: config.name,
+      version: config.version,
+      addresses: () => this.transportOrNone?.addresses() ?? [],
+      busySlots: () => this.runtime.stats().busy,
+      itemsDone: () =>
+        this.scheduler.jobs().reduce((sum, view) => sum + (view.doneBy.get(this.id) ?? 0), 0),
+      sign: config.identity.sign,
+      publish: (advert) => this.transportOrNone?.publish('adverts', advert),
+      now,
+    })
+    this.router = new Router({
+      self: this.id,
+      scheduler: this.scheduler,
+      replication: this.replication,
+      logExchange: this.logExchange,
+      roster: this.roster,
+      transport: () => this.transportOrNone,
+      dispatch,
+      send: (to, message) => this.send(to, message),
+      acknowledged: (job, by, held) => this.onAck(by, job, held),
+      strike: (peer, reason) => this.strikes.add(peer, reason),
+    })
+  }
+
+  get transport(): Transport {
+    if (this.transportOrNone === undefined) {
+      throw new MeshError('ERR_MESH_STOPPED', 'this peer is not running')
+    }
+    return this.transportOrNone
+  }
+
+  get loopDelayMs(): { p50: number; p99: number; max: number } {
+    const ms = (ns: number) => Math.max(0, Math.round((ns / 1e6 - 10) * 10) / 10)
+    const { loopDelay } = this
+    return {
+      p50: ms(loopDelay.percentile(50)),
+      p99: ms(loopDelay.percentile(99)),
+      max: ms(loopDelay.max),
+    }
+  }
+
+  async start(): Promise<void> {
+    this.attach()
+    await this.loadJobs()
+    const options: Libp2pTransportOptions = {
+      privateKey: this.config.identity.seed,
+      meshKey: this.config.meshKey,
+      listen: this.config.listen,
+      bootstrap: this.config.bootstrap,
+      mdns: this.config.mdns,
+      events: this.transportEvents(),
+      logger: this.config.log.child('transport'),
+    }
+    this.transportOrNone = await createTransport(options)
+    this.loopDelay.enable()
+    this.every(ADVERT_INTERVAL_MS, () => this.advertiser.publish())
+    this.every(ANTI_ENTROPY_INTERVAL_MS, () => this.antiEntropy())
+    // Only now, since the first chunk of a job taken up again may ask other peers for its input.
+    for (const entries of this.loaded.splice(0)) this.engine.dispatch({ type: 'jobLoaded', entries })
+  }
+
+  onJob(listener: JobListener): () => void {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  submit(job: JobId, spec: Parameters<typeof this.jobSpec>[1], at: number): void {
+    this.jobSpec(job, spec)
+    this.engine.dispatch({ type: 'submitted', job, spec, at })
+  }
+
+  /** Wall time of the job's end as seen here, ms since the epoch. */
+  finishedAt(job: JobId): number | undefined {
+    return this.finished.get(job)
+  }
+
+  /** Peers that said they have the job's entries. */
+  acknowledged(job: JobId): PeerId[] {
+    return [...(this.acks.get(job)?.keys() ?? [])]
+  }
+
+  /** Hands its ranges on, says so, and stops; what is running gets a moment to end. */
+  stop(): Promise<void> {
+    this.stopping ??= this.shutDown()
+    return this.stopping
+  }
+
+  // ------------------------------------------------------------ start and stop
+
+  private readonly loaded: Entry[][] = []
+
+  private jobSpec(_job: JobId, spec: import('../scheduler/types.ts').JobSpec): void {
+    if (this.stopping !== undefined) throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
+    if (spec.v !== 1) throw new MeshError('ERR_MESH_UNSUPPORTED', `job spec version ${spec.v}`)
+  }
+
+  private async loadJobs(): Promise<void> {
+    for (const record of await this.store.jobs()) {
+      if (record.state !== 'running') continue
+      const entries: Entry[] = []
+      for await (const entry of this.store.entries(record.job)) entries.push(entry)
+      if (entries.length > 0) this.loaded.push(entries)
+    }
+  }
+
+  private async shutDown(): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer)
+    this.advertiser.close()
+    if (this.transportOrNone !== undefined) {
+      this.engine.dispatch({ type: 'stopping' })
+      await this.chunks.abortAll(STOP_GRACE_MS)
+      await this.chunks.idle(STOP_GRACE_MS)
+      await this.engine.settled()
+      await this.replication.settled()
+    }
+    this.watch.closeAll()
+    await this.runtime.close()
+    await this.transportOrNone?.stop()
+    this.engine.close()
+    this.loopDelay.disable()
+    await this.store.flush({ sync: true }).catch(() => undefined)
+    await this.store.close()
+  }
+
+  private every(ms: number, work: () => void): void {
+    const timer = setInterval(work, ms)
+    this.timers.push(timer)
+  }
+
+  // ------------------------------------------------------------ the scheduler's effects
+
+  private attach(): void {
+    this.engine.attach({
+      push: (to, job) => void this.replication.push(to, job),
+      publish: (job) => void this.replication.publish(job).catch((e) => this.writeFailed(e)),
+      sendSteal: (effect) => this.sendSteal(effect),
+      answerSteal: ({ to, job, nonce, granted, running }) =>
+        void this.replication.answerSteal(to, { job, nonce, granted, running }),
+      sendLifeline: ({ to, job, rate, idle }) => {
+        const { session } = this.facts
+        this.send(to, { kind: 'lifeline', job, session, rate, idle })
+      },
+      startChunk: (effect) => this.chunks.start(effect),
+      abortChunk: (chunk) => this.chunks.abort(chunk),
+      placeResult: (effect) => this.chunks.place(effect),
+      viewChanged: (change) => this.watch.viewChanged(change),
+      jobChanged: (job) => this.jobChanged(job),
+      jobFinished: (job) => this.jobFinished(job),
+      breach: ({ peer, reason }) => this.strikes.add(peer, reason),
+      writeFailed: (error) => this.writeFailed(error),
+    })
+  }
+
+  private sendSteal(effect: Extract<SchedulerEffect, { type: 'sendSteal' }>): void {
+    const { to, job, nonce, rate, idle } = effect
+    const victim = this.roster.facts(to)
+    const head =
+      victim === undefined
+        ? 0
+        : (this.store.head(job, { author: to, session: victim.session })?.seq ?? 0)
+    this.send(to, { kind: 'steal', job, session: this.facts.session, nonce, rate, idle, head })
+  }
+
+  private jobChanged(job: JobId): void {
+    const view = this.scheduler.job(job)
+    if (view === undefined) return
+    this.watch.jobChanged(view)
+    for (const listener of this.listeners) listener('changed', job)
+  }
+
+  private jobFinished(job: JobId): void {
+    const view = this.scheduler.job(job)
+    if (view === undefined) return
+    this.finished.set(job, Date.now())
+    this.recordJob(job, view.state === 'cancelled' ? 'cancelled' : 'finished')
+    this.watch.jobChanged(view)
+    for (const listener of this.listeners) listener('finished', job)
+    for (const [oldest] of this.finished) {
+      if (this.finished.size <= MAX_FINISHED_JOBS_IN_MEMORY) break
+      this.forgetJob(oldest)
+    }
+  }
+
+  private forgetJob(job: JobId): void {
+    this.scheduler.forget(job)
+    this.replication.forget(job)
+    this.inputs.forget(job)
+    this.watch.forget(job)
+    this.acks.delete(job)
+    this.finished.delete(job)
+  }
+
+  private recordJob(job: JobId, state: 'running' | 'finished' | 'cancelled'): void {
+    const view = this.scheduler.job(job)
+    if (view === undefined) return
+    const { items, done, failed, submittedAt, author, spec } = view
+    this.store.stageJob({
+      job,
+      state,
+      updatedAt: Date.now(),
+      summary: {
+        items,
+        done,
+        failed,
+        submittedAt,
+        author,
+        spec,
+        ...(state === 'running' ? {} : { finishedAt: this.finished.get(job) ?? Date.now() }),
+      },
+    })
+    this.store.flush().catch((error) => this.writeFailed(error))
+  }
+
+  private writeFailed(error: unknown): void {
+    const message = `the store cannot be written: ${error instanceof Error ? error.message : String(error)}`
+    this.log.error(message)
+    if (!this.warnings.includes(message)) this.warnings.push(message)
+  }
+
+  // ------------------------------------------------------------ jobs
+
+  private jobArrived(job: JobId, author: PeerId, from: PeerId | undefined): void {
+    if (this.scheduler.job(job) === undefined) return
+    if (this.scheduler.job(job)?.state === 'running') this.recordJob(job, 'running')
+    if (author !== this.id) this.send(author, { kind: 'jobAck', job, held: true })
+    if (from !== undefined) this.replication.sendHeads(from, job, true)
+    for (const listener of this.listeners) listener('arrived', job)
+  }
+
+  /** After a local submit: the record that a restart looks for. */
+  jobSubmitted(job: JobId): void {
+    this.recordJob(job, 'running')
+    for (const listener of this.listeners) listener('arrived', job)
+  }
+
+  private runningJobs(): JobId[] {
+    return this.scheduler.jobs().flatMap((v) => (v.state === 'running' ? [v.job] : []))
+  }
+
+  private antiEntropy(): void {
+    const peers = this.transport.connected()
+    if (peers.length === 0) return
+    for (const job of this.runningJobs()) {
+      const peer = peers[Math.floor(Math.random() * peers.length)]!
+      this.replication.sendHeads(peer, job, true)
+    }
+  }
+
+  // ------------------------------------------------------------ the mesh
+
+  private transportEvents(): TransportEvents {
+    return {
+      onPeerConnected: (peer) => this.peerConnected(peer),
+      onPeerDisconnected: (peer) => this.peerDisconnected(peer),
+      onMessage: (from, bytes) => this.router.onMessage(from, bytes),
+      onGossip: (topic, bytes, via) => this.router.onGossip(topic, bytes, via),
+      onBlobRequested: async (_from, hash) => {
+        const sizeBytes = await this.store.blobs.size(hash)
+        if (sizeBytes === undefined) return undefined
+        return { sizeBytes, source: this.store.blobs.read(hash) }
+      },
+      onBlobOffered: async (_from, hash, sizeBytes, source) => {
+        if (sizeBytes > MAX_BLOB_BYTES) return false
+        await this.store.blobs.write(source, { hash, sizeBytes })
+        return true
+      },
+    }
+  }
+
+  private peerConnected(peer: PeerId): void {
+    this.log.debug('peer connected', { peer: peer.slice(0, 8) })
+    this.send(peer, {
+      kind: 'hello',
+      version: this.config.version,
+      advert: this.advertiser.signed(),
+      jobs: this.runningJobs().slice(0, 1024),
+    })
+  }
+
+  private peerDisconnected(peer: PeerId): void {
+    this.log.debug('peer disconnected', { peer: peer.slice(0, 8) })
+    this.replication.peerGone(peer)
+    this.logExchange.peerGone(peer)
+    this.engine.dispatch({ type: 'peerGone', peer })
+  }
+
+  private send(to: PeerId, message: WireMessage): boolean {
+    return this.transportOrNone?.send(to, encodeMessage(message)) ?? false
+  }
+
+  private gossip(topic: 'jobs' | 'entries', runs: Run[]): void {
+    const bytes = encodeRuns(runs)
+    if (bytes.byteLength <= MAX_GOSSIP_BYTES) this.transportOrNone?.publish(topic, bytes)
+  }
+
+  private onAck(from: PeerId, job: JobId, held: boolean): void {
+    let acks = this.acks.get(job)
+    if (acks === undefined) this.acks.set(job, (acks = new Map()))
+    acks.set(from, held)
+    for (const listener of this.listeners) listener('changed', job)
+  }
+}

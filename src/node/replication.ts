@@ -1,0 +1,260 @@
+import type { Logger } from '../base/logger.ts'
+import type { Entry, JobId, PeerId, SchedulerCore, SchedulerEvent, SessionId } from '../scheduler/types.ts'
+import { jobIdOf } from '../store/entry-codec.ts'
+import type { FeedHead, FeedId, Run, Store } from '../store/types.ts'
+import { MAX_BUFFERED_ENTRIES, MAX_RUN_MESSAGE_BYTES } from './limits.ts'
+import type { WireMessage } from './wire/messages.ts'
+
+export interface ReplicationParts {
+  readonly store: Store
+  readonly scheduler: SchedulerCore
+  readonly self: FeedId
+  readonly dispatch: (event: SchedulerEvent) => void
+  readonly send: (to: PeerId, message: WireMessage) => boolean
+  readonly gossip: (topic: 'jobs' | 'entries', runs: Run[]) => void
+  readonly connected: () => PeerId[]
+  readonly strike: (peer: PeerId, reason: string) => void
+  /** A JOB seen for the first time on this peer. */
+  readonly jobArrived: (job: JobId, author: PeerId, from: PeerId | undefined) => void
+  readonly log: Logger
+}
+
+/**
+ * Brings log entries to other peers and takes theirs in (docs/protocol.md, "Replication"): this peer's own feeds are pushed over
+ * direct streams and gossiped; on connect, now and then, and on a gap, version vectors with head hashes are exchanged and what
+ * is missing is pulled.
+ */
+export class Replication {
+  private readonly parts: ReplicationParts
+  /** How far this peer's own feed of a job was sent to a peer, and gossiped. */
+  private readonly sent = new Map<PeerId, Map<JobId, number>>()
+  private readonly gossiped = new Map<JobId, number>()
+  /** Jobs whose earlier log is being read from the store; entries that come meanwhile wait. */
+  private readonly loading = new Map<JobId, Entry[]>()
+  /** Sends to one peer are in order: each waits for the one before. */
+  private readonly sending = new Map<PeerId, Promise<void>>()
+
+  constructor(parts: ReplicationParts) {
+    this.parts = parts
+  }
+
+  peerGone(peer: PeerId): void {
+    this.sent.delete(peer)
+    this.sending.delete(peer)
+  }
+
+  forget(job: JobId): void {
+    this.gossiped.delete(job)
+    for (const cursors of this.sent.values()) cursors.delete(job)
+  }
+
+  /** Resolves when every send so far has been handed to the transport. */
+  async settled(): Promise<void> {
+    await Promise.all(this.sending.values())
+  }
+
+  // ------------------------------------------------------------ out
+
+  /** Sends `to` what it lacks of this peer's own feed of `job`. */
+  push(to: PeerId, job: JobId): Promise<void> {
+    return this.inOrder(to, async () => {
+      for (;;) {
+        const run = await this.nextOwnRun(to, job)
+        if (run === undefined) return
+        if (!this.parts.send(to, { kind: 'entries', runs: [run] })) return
+      }
+    })
+  }
+
+  /** Answers a steal: the run of this peer's feed that the thief lacks rides along, so a grant never comes without its entry. */
+  answerSteal(
+    to: PeerId,
+    answer: Omit<Extract<WireMessage, { kind: 'stealAnswer' }>, 'kind' | 'runs'>,
+  ): Promise<void> {
+    return this.inOrder(to, async () => {
+      const runs: Run[] = []
+      for (;;) {
+        const run = await this.nextOwnRun(to, answer.job)
+        if (run === undefined) break
+        runs.push(run)
+      }
+      const last = runs.pop()
+      for (const run of runs) this.parts.send(to, { kind: 'entries', runs: [run] })
+      this.parts.send(to, {
+        kind: 'stealAnswer',
+        ...answer,
+        runs: last === undefined ? [] : [last],
+      })
+    })
+  }
+
+  /** The peer says how much of this peer's own feed it has: send from there. */
+  peerHas(peer: PeerId, job: JobId, seq: number): void {
+    const cursors = this.cursors(peer)
+    if ((cursors.get(job) ?? 0) > seq) cursors.set(job, seq)
+  }
+
+  async publish(job: JobId): Promise<void> {
+    for (;;) {
+      const from = (this.gossiped.get(job) ?? 0) + 1
+      const run = await this.parts.store.readRun(job, this.parts.self, from, MAX_RUN_MESSAGE_BYTES - 4096)
+      if (run === undefined || run.entries.length === 0) return
+      this.gossiped.set(job, from + run.entries.length - 1)
+      const isAuthor = this.parts.scheduler.job(job)?.author === this.parts.self.author
+      this.parts.gossip(from === 1 && isAuthor ? 'jobs' : 'entries', [run])
+    }
+  }
+
+  /** Everything held of a job, all feeds: for a peer that has none of it. */
+  sendJob(to: PeerId, job: JobId): Promise<void> {
+    const feeds = this.parts.store.heads(job).map((head) => ({ ...feedOf(head), from: 1 }))
+    return this.sendFeeds(to, job, feeds)
+  }
+
+  sendFeeds(to: PeerId, job: JobId, feeds: readonly (FeedId & { from: number })[]): Promise<void> {
+    return this.inOrder(to, async () => {
+      for (const feed of feeds) {
+        let from = feed.from
+        for (;;) {
+          const run = await this.parts.store.readRun(job, feedOf(feed), from, MAX_RUN_MESSAGE_BYTES)
+          if (run === undefined || run.entries.length === 0) break
+          if (!this.parts.send(to, { kind: 'entries', runs: [run] })) return
+          from += run.entries.length
+        }
+        if (this.isOwn(feed)) this.cursors(to).set(job, Math.max(this.cursors(to).get(job) ?? 0, from - 1))
+      }
+    })
+  }
+
+  sendHeads(to: PeerId, job: JobId, reply: boolean): void {
+    this.parts.send(to, { kind: 'heads', job, heads: [...this.parts.store.heads(job)], reply })
+  }
+
+  // ------------------------------------------------------------ in
+
+  /** Takes runs in; false when one of them is a peer's fault. */
+  receive(runs: readonly Run[], from: PeerId, direct: boolean): boolean {
+    let clean = true
+    const fresh = new Map<JobId, Entry[]>()
+    for (const run of runs) {
+      const result = this.parts.store.ingest(run)
+      if (result.status === 'ok') {
+        for (const entry of result.entries) {
+          const list = fresh.get(entry.job)
+          if (list === undefined) fresh.set(entry.job, [entry])
+          else list.push(entry)
+        }
+      } else if (result.status === 'gap') {
+        const feeds = [{ ...result.feed, from: result.have + 1 }]
+        this.parts.send(from, { kind: 'pull', job: result.job, feeds })
+      } else if (result.status === 'fork') {
+        this.parts.strike(result.feed.author, 'forked feed')
+      } else {
+        this.parts.strike(from, result.reason)
+        clean = false
+      }
+    }
+    for (const [job, entries] of fresh) this.takeIn(job, entries, from, direct)
+    return clean
+  }
+
+  /** Version vectors differ: pull what is missing here, and tell what is here when asked. */
+  compareHeads(from: PeerId, job: JobId, theirs: readonly FeedHead[], reply: boolean): void {
+    const feeds = theirs.flatMap((head) => {
+      const mine = this.parts.store.head(job, feedOf(head))
+      const have = mine?.seq ?? 0
+      return head.seq > have ? [{ ...feedOf(head), from: have + 1 }] : []
+    })
+    if (feeds.length > 0) this.parts.send(from, { kind: 'pull', job, feeds })
+    if (reply) this.sendHeads(from, job, false)
+  }
+
+  private takeIn(job: JobId, entries: Entry[], from: PeerId, direct: boolean): void {
+    const waiting = this.loading.get(job)
+    if (waiting !== undefined) {
+      if (waiting.length < MAX_BUFFERED_ENTRIES) waiting.push(...entries)
+      return
+    }
+    const known = this.parts.scheduler.job(job) !== undefined
+    if (known) {
+      this.parts.dispatch({ type: 'entriesReceived', entries, from: direct ? from : undefined })
+      return
+    }
+    const opening = entries.find((entry) => entry.body.type === 'job')
+    if (opening === undefined) {
+      this.parts.send(from, { kind: 'jobWanted', job })
+      return
+    }
+    if (opening.body.type === 'job' && jobIdOf(opening.body.spec) !== job) {
+      this.parts.strike(from, 'JOB whose id is not the hash of its spec')
+      return
+    }
+    void this.openJob(job, opening, entries, from, direct)
+  }
+
+  /** A JOB arrives: entries of it that came before it are read back, so that the scheduler sees the whole set. */
+  private async openJob(
+    job: JobId,
+    opening: Entry,
+    entries: Entry[],
+    from: PeerId,
+    direct: boolean,
+  ): Promise<void> {
+    const others = this.parts.store.heads(job).some((head) => head.session !== opening.session)
+    if (others) {
+      this.loading.set(job, entries)
+      try {
+        for await (const entry of this.parts.store.entries(job)) entries.push(entry)
+      } catch (error) {
+        this.parts.log.error('a job could not be read from the store', { error: String(error) })
+      }
+      this.loading.delete(job)
+    }
+    const ordered = [opening, ...unique(entries).filter((entry) => entry.hash !== opening.hash)]
+    this.parts.dispatch({
+      type: 'entriesReceived',
+      entries: ordered,
+      from: direct ? from : undefined,
+    })
+    this.parts.jobArrived(job, opening.author, direct ? from : undefined)
+  }
+
+  // ------------------------------------------------------------ helpers
+
+  private async nextOwnRun(to: PeerId, job: JobId): Promise<Run | undefined> {
+    const cursors = this.cursors(to)
+    const from = (cursors.get(job) ?? 0) + 1
+    const run = await this.parts.store.readRun(job, this.parts.self, from, MAX_RUN_MESSAGE_BYTES)
+    if (run === undefined || run.entries.length === 0) return undefined
+    cursors.set(job, from + run.entries.length - 1)
+    return run
+  }
+
+  private isOwn(feed: FeedId): boolean {
+    return feed.session === this.parts.self.session && feed.author === this.parts.self.author
+  }
+
+  private cursors(peer: PeerId): Map<JobId, number> {
+    let cursors = this.sent.get(peer)
+    if (cursors === undefined) this.sent.set(peer, (cursors = new Map()))
+    return cursors
+  }
+
+  private inOrder(peer: PeerId, work: () => Promise<void>): Promise<void> {
+    const before = this.sending.get(peer) ?? Promise.resolve()
+    const after = before.then(work).catch((error: unknown) => {
+      this.parts.log.warn('send failed', { peer: peer.slice(0, 8), error: String(error) })
+    })
+    this.sending.set(peer, after)
+    return after
+  }
+}
+
+export function feedOf(head: { author: PeerId; session: SessionId }): FeedId {
+  return { author: head.author, session: head.session }
+}
+
+function unique(entries: readonly Entry[]): Entry[] {
+  const seen = new Set<string>()
+  return entries.filter((entry) => !seen.has(entry.hash) && seen.add(entry.hash))
+}

@@ -1,0 +1,113 @@
+import { availableParallelism, freemem, totalmem } from 'node:os'
+import type { PeerFacts, PeerId } from '../scheduler/types.ts'
+import { MAX_KNOWN_PEERS, PEER_FORGET_MS } from './limits.ts'
+import type { PeerInfo } from './types.ts'
+import type { Advert } from './wire/advert.ts'
+
+interface Known {
+  advert: Advert
+  heardAt: number
+}
+
+/** Who is in the mesh, as their signed adverts say. */
+export class Roster {
+  private readonly known = new Map<PeerId, Known>()
+  private readonly now: () => number
+
+  constructor(now: () => number) {
+    this.now = now
+  }
+
+  /** Takes an advert in; false when it is older than what is known. */
+  learn(advert: Advert): boolean {
+    const before = this.known.get(advert.peer)?.advert
+    if (before !== undefined && !isNewer(advert, before)) return false
+    if (before === undefined && this.known.size >= MAX_KNOWN_PEERS) this.dropOldest()
+    this.known.set(advert.peer, { advert, heardAt: this.now() })
+    return true
+  }
+
+  get(peer: PeerId): Advert | undefined {
+    return this.known.get(peer)?.advert
+  }
+
+  name(peer: PeerId): string {
+    return this.known.get(peer)?.advert.name ?? peer.slice(0, 8)
+  }
+
+  facts(peer: PeerId): PeerFacts | undefined {
+    const advert = this.known.get(peer)?.advert
+    return advert && factsOf(advert)
+  }
+
+  /** Connected peers, and those heard of within a minute. */
+  list(connection: (peer: PeerId) => { address: string; rttMs: number | undefined } | undefined): PeerInfo[] {
+    const now = this.now()
+    const list: PeerInfo[] = []
+    for (const [peer, { advert, heardAt }] of this.known) {
+      const link = connection(peer)
+      if (link === undefined && now - heardAt > PEER_FORGET_MS) {
+        this.known.delete(peer)
+        continue
+      }
+      list.push(infoOf(advert, { self: false, link, lastSeenMs: link ? 0 : now - heardAt }))
+    }
+    return list
+  }
+
+  private dropOldest(): void {
+    let oldest: PeerId | undefined
+    let heardAt = Infinity
+    for (const [peer, known] of this.known) {
+      if (known.heardAt < heardAt) {
+        oldest = peer
+        heardAt = known.heardAt
+      }
+    }
+    if (oldest !== undefined) this.known.delete(oldest)
+  }
+}
+
+export function infoOf(
+  advert: Advert,
+  seen: {
+    self: boolean
+    link: { address: string; rttMs: number | undefined } | undefined
+    lastSeenMs: number
+  },
+): PeerInfo {
+  return {
+    id: advert.peer,
+    short: advert.peer.slice(0, 8),
+    name: advert.name,
+    self: seen.self,
+    address: seen.link?.address ?? '',
+    connected: seen.self || seen.link !== undefined,
+    version: advert.version,
+    cores: advert.cores,
+    slots: advert.slots,
+    freeSlots: advert.freeSlots,
+    memoryBytes: advert.memoryBytes,
+    freeMemoryBytes: advert.freeMemoryBytes,
+    gpu: null,
+    speed: advert.speed,
+    itemsPerSecond: advert.itemsPerSecond,
+    rttMs: seen.link?.rttMs ?? null,
+    lastSeenMs: Math.round(seen.lastSeenMs),
+  }
+}
+
+export function factsOf(advert: Advert): PeerFacts {
+  const { peer, session, sessionNumber, slots, speed } = advert
+  return { peer, session, sessionNumber, slots, speed }
+}
+
+/** What this machine has, for the advert. */
+export function machineFacts(): { cores: number; memoryBytes: number; freeMemoryBytes: number } {
+  return { cores: availableParallelism(), memoryBytes: totalmem(), freeMemoryBytes: freemem() }
+}
+
+function isNewer(advert: Advert, than: Advert): boolean {
+  if (advert.sessionNumber !== than.sessionNumber) return advert.sessionNumber > than.sessionNumber
+  return advert.seq > than.seq
+}

@@ -1,0 +1,125 @@
+import type { JobId, PeerId, SchedulerCore, SchedulerEvent } from '../scheduler/types.ts'
+import type { LogExchange } from './log-exchange.ts'
+import type { Replication } from './replication.ts'
+import { factsOf, type Roster } from './roster.ts'
+import type { Topic, Transport } from './transport/types.ts'
+import { type Advert, decodeAdvert } from './wire/advert.ts'
+import { decodeMessage, decodeRuns, type WireMessage } from './wire/messages.ts'
+
+type Message<K extends WireMessage['kind']> = Extract<WireMessage, { kind: K }>
+
+export interface RouterParts {
+  readonly self: PeerId
+  readonly scheduler: SchedulerCore
+  readonly replication: Replication
+  readonly logExchange: LogExchange
+  readonly roster: Roster
+  readonly transport: () => Transport | undefined
+  readonly dispatch: (event: SchedulerEvent) => void
+  readonly send: (to: PeerId, message: WireMessage) => boolean
+  readonly acknowledged: (job: JobId, by: PeerId, held: boolean) => void
+  readonly strike: (peer: PeerId, reason: string) => void
+}
+
+/** Takes in what other peers say: decodes it, and hands each kind to who deals with it. False answers count against the sender. */
+export class Router {
+  private readonly parts: RouterParts
+
+  constructor(parts: RouterParts) {
+    this.parts = parts
+  }
+
+  onMessage(from: PeerId, bytes: Uint8Array): boolean {
+    return this.guarded(from, () => this.route(from, decodeMessage(bytes)))
+  }
+
+  onGossip(topic: Topic, bytes: Uint8Array, via: PeerId): boolean {
+    return this.guarded(via, () =>
+      topic === 'adverts'
+        ? this.takeAdvert(bytes)
+        : this.parts.replication.receive(decodeRuns(bytes), via, false),
+    )
+  }
+
+  /** Whatever a peer's bytes do in here, they never take this peer down. */
+  private guarded(from: PeerId, work: () => boolean): boolean {
+    try {
+      return work()
+    } catch (error) {
+      this.parts.strike(from, error instanceof Error ? error.message : String(error))
+      return false
+    }
+  }
+
+  private route(from: PeerId, message: WireMessage): boolean {
+    const { replication, logExchange } = this.parts
+    switch (message.kind) {
+      case 'hello':
+        return this.onHello(from, message)
+      case 'advert':
+        return this.takeAdvert(message.bytes)
+      case 'entries':
+        return replication.receive(message.runs, from, true)
+      case 'steal':
+        return this.onSteal(from, message)
+      case 'stealAnswer':
+        return this.onStealAnswer(from, message)
+      case 'lifeline':
+        return this.onLifeline(from, message)
+      case 'heads':
+        replication.compareHeads(from, message.job, message.heads, message.reply)
+        return true
+      case 'pull':
+        void replication.sendFeeds(from, message.job, message.feeds)
+        return true
+      case 'jobWanted':
+        void replication.sendJob(from, message.job)
+        return true
+      case 'jobAck':
+        this.parts.acknowledged(message.job, from, message.held)
+        return true
+      case 'logsWanted':
+      case 'logs':
+        logExchange.receive(from, message)
+        return true
+    }
+  }
+
+  private onHello(from: PeerId, hello: Message<'hello'>): boolean {
+    this.takeAdvert(hello.advert)
+    for (const job of hello.jobs) {
+      if (this.parts.scheduler.job(job) === undefined) this.parts.send(from, { kind: 'jobWanted', job })
+      else this.parts.replication.sendHeads(from, job, true)
+    }
+    return true
+  }
+
+  private onSteal(from: PeerId, message: Message<'steal'>): boolean {
+    const { session, job, nonce, rate, idle, head } = message
+    this.parts.replication.peerHas(from, job, head)
+    this.parts.dispatch({ type: 'stealRequested', from, session, job, nonce, rate, idle })
+    return true
+  }
+
+  private onStealAnswer(from: PeerId, message: Message<'stealAnswer'>): boolean {
+    const clean = this.parts.replication.receive(message.runs, from, true)
+    const { job, nonce, granted, running } = message
+    this.parts.dispatch({ type: 'stealAnswered', from, job, nonce, granted, running })
+    return clean
+  }
+
+  private onLifeline(from: PeerId, message: Message<'lifeline'>): boolean {
+    const { session, job, rate, idle } = message
+    this.parts.dispatch({ type: 'lifelineReceived', from, session, job, rate, idle })
+    return true
+  }
+
+  private takeAdvert(bytes: Uint8Array): boolean {
+    const advert: Advert = decodeAdvert(bytes)
+    if (advert.peer === this.parts.self || !this.parts.roster.learn(advert)) return true
+    const transport = this.parts.transport()
+    if (transport?.connection(advert.peer) === undefined) transport?.learn(advert.peer, advert.addresses)
+    else this.parts.dispatch({ type: 'peerSeen', facts: factsOf(advert) })
+    return true
+  }
+}

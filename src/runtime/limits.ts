@@ -1,0 +1,79 @@
+/** Every maximum of the runtime, with its reason. Sizes are bytes, times milliseconds. */
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/** One frame between a peer and a worker. Larger than any value plus its wrapping; checked before memory is reserved. */
+export const MAX_FRAME_BYTES = 80 * MiB
+/** One encoded value. A result is one value; what is larger belongs in a file or in more items. */
+export const MAX_VALUE_BYTES = 64 * MiB
+/** A worker hands over its output when this much is waiting: large enough to amortise a write, small enough to stream. */
+export const FLUSH_BYTES = 256 * KiB
+/** …or when it has waited this long, so that a death costs little work and results come as they are made. */
+export const FLUSH_MS = 30
+/** A chunk ends when its output passes this, whatever its time: a result blob stays a few MiB. */
+export const CHUNK_OUTPUT_BYTES = 4 * MiB
+/** An input piece is at most 1 MiB by design; a single item larger than that makes a piece of its own. */
+export const MAX_PIECE_BYTES = MAX_FRAME_BYTES
+/** Decoded input pieces a worker keeps: the one it reads and the one before (a retry may step back). */
+export const MAX_PIECES_CACHED = 2
+/** A bundle. lodash + zod + nanoid are half a MiB; a model belongs in a file. */
+export const MAX_BUNDLE_BYTES = 64 * MiB
+
+/** How often the worker says where it is, at most. */
+export const MARK_MS = 4
+/** An item that took this long makes the worker announce each item before it starts. */
+export const SLOW_ITEM_MS = 2
+/** So many items in a row under SLOW_ITEM_MS end that again. */
+export const FAST_ITEMS_TO_RELAX = 4
+/** A busy worker lets its event loop run this often, so that an abort, a timer or a socket of the task gets its turn. */
+export const YIELD_MS = 10
+/** After a death with nobody to blame, items run one by one with a marker each until so many passed… */
+export const CAREFUL_ITEMS = 20_000
+/** …or this long passed. */
+export const CAREFUL_MS = 1000
+/** ctx.progress() calls nearer together than this are dropped. */
+export const ITEM_PROGRESS_MS = 50
+
+/** Between the abort of ctx.signal at an item's time limit and SIGKILL. */
+export const TIME_LIMIT_GRACE_MS = 250
+/** An abort waits at least this long before SIGKILL: a worker between items stops within YIELD_MS, and a warm worker is worth keeping. */
+export const ABORT_GRACE_MS = 30
+/** Loading a bundle and running its setup(): a model may take a while, an endless loop must not hold a slot for good. */
+export const LOAD_TIMEOUT_MS = 120_000
+/** Loading a task file once, on the submitter, to see what it exports. */
+export const CHECK_TIMEOUT_MS = 15_000
+/** A bundle that failed to load is not tried again for so long: no storm of processes. */
+export const BROKEN_BUNDLE_MS = 15_000
+/** How many broken bundles are remembered. */
+export const MAX_BROKEN_BUNDLES = 64
+
+/** An idle worker is kept warm so long. */
+export const IDLE_MS = 60_000
+/** Default memory cap of a worker. */
+export const DEFAULT_MEMORY_BYTES = 512 * MiB
+/** The least cap that Node itself starts under. */
+export const MIN_MEMORY_BYTES = 64 * MiB
+/** What Node itself maps before a task allocates anything; added to the cap so that the cap is the task's own. */
+export const NODE_OVERHEAD_BYTES = 64 * MiB
+/** A worker is replaced once its resident memory passes this share of its cap: leaks end in a fresh process, not in a death. */
+export const RECYCLE_AT = 0.75
+
+/** Failures of one segment when a whole chunk fails for one reason (the bundle does not load). */
+export const FAILURES_PER_SEGMENT = 1024
+/** An error's message and stack, in characters. */
+export const MAX_MESSAGE_CHARS = 8 * KiB
+export const MAX_STACK_CHARS = 8 * KiB
+/** One console line; longer ones are cut. */
+export const MAX_LOG_LINE_CHARS = 8 * KiB
+/** Console output of one chunk; what is more is counted and dropped. */
+export const MAX_LOG_CHARS_PER_CHUNK = 1 * MiB
+/** What is kept of a worker's stderr to explain its death. */
+export const STDERR_TAIL_CHARS = 8 * KiB
+
+/** Items checked against a schema in one message to the checking process. */
+export const CHECK_BATCH_ITEMS = 4096
+/** …and their encoded size, about. */
+export const CHECK_BATCH_BYTES = 1 * MiB
+/** Issues reported of one item. */
+export const MAX_ISSUES_PER_ITEM = 16

@@ -1,0 +1,221 @@
+/** The worker processes of one peer: who runs what, who is kept warm, who is replaced. */
+import { sha256Hex } from '../base/bytes.ts'
+import { type Logger, silentLogger } from '../base/logger.ts'
+import { ChunkRun, type Workers } from './chunk-run.ts'
+import { guardInspector } from './launch.ts'
+import {
+  BROKEN_BUNDLE_MS,
+  DEFAULT_MEMORY_BYTES,
+  IDLE_MS,
+  LOAD_TIMEOUT_MS,
+  MAX_BROKEN_BUNDLES,
+  NODE_OVERHEAD_BYTES,
+  RECYCLE_AT,
+} from './limits.ts'
+import type { ChunkHooks, ChunkRequest, Runtime, RuntimeStats, RunningChunkHandle } from './types.ts'
+import type { ErrorFrame } from './worker/frames.ts'
+import { WorkerProcess } from './worker-process.ts'
+
+export interface RuntimeOptions {
+  /** Chunks that may run at a time; as many idle workers are kept warm. */
+  readonly slots: number
+  readonly logger?: Logger
+  /** An idle worker ends after this many ms. */
+  readonly idleMs?: number
+  readonly loadTimeoutMs?: number
+  /** Workers run below normal priority, so that the peer itself and the machine's user go first; default true. */
+  readonly nice?: boolean
+}
+
+/** Replacing a worker that grew must cost little of its life: it lives at least so many times what its start took. */
+const LIFE_PER_STARTUP = 10
+
+type WarmRequest = Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer'>
+
+interface Idle {
+  readonly key: string
+  readonly worker: WorkerProcess
+  readonly timer: NodeJS.Timeout
+}
+
+/** Starts nothing yet: worker processes come with the first chunk. */
+export function createRuntime(options: RuntimeOptions): Runtime {
+  guardInspector()
+  return new WorkerPool(options)
+}
+
+class WorkerPool implements Runtime, Workers {
+  readonly slots: number
+  private readonly options: RuntimeOptions
+  private readonly log: Logger
+  /** Least recently used first. */
+  private idle: Idle[] = []
+  private readonly workers = new Set<WorkerProcess>()
+  private readonly running = new Set<ChunkRun>()
+  private readonly brokenBundles = new Map<string, { error: ErrorFrame; until: number }>()
+  private started = 0
+  private recycled = 0
+  private died = 0
+  private closed = false
+
+  constructor(options: RuntimeOptions) {
+    this.options = options
+    this.slots = options.slots
+    this.log = options.logger ?? silentLogger
+  }
+
+  run(request: ChunkRequest, hooks: ChunkHooks): RunningChunkHandle {
+    const chunk = new ChunkRun(this, request, hooks)
+    if (this.closed) {
+      chunk.stop()
+      return chunk
+    }
+    this.running.add(chunk)
+    const end = (): void => {
+      this.running.delete(chunk)
+    }
+    chunk.done.then(end, end)
+    chunk.start()
+    return chunk
+  }
+
+  warm(request: WarmRequest): void {
+    if (!this.closed) this.prestart(request)
+  }
+
+  stats(): RuntimeStats {
+    return {
+      slots: this.slots,
+      busy: this.running.size,
+      workers: this.workers.size,
+      started: this.started,
+      recycled: this.recycled,
+      died: this.died,
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+    for (const chunk of this.running) chunk.stop()
+    for (const { timer } of this.idle) clearTimeout(timer)
+    this.idle = []
+    const workers = [...this.workers]
+    for (const worker of workers) worker.kill('retired')
+    await Promise.all(workers.map((worker) => worker.ended))
+  }
+
+  // ------------------------------------------------------------ for a chunk
+
+  acquire(request: WarmRequest): WorkerProcess {
+    const key = keyOf(request)
+    for (let i = this.idle.length - 1; i >= 0; i--) {
+      const entry = this.idle[i]!
+      if (entry.key !== key) continue
+      clearTimeout(entry.timer)
+      this.idle.splice(i, 1)
+      if (!entry.worker.exited) return entry.worker
+    }
+    return this.spawn(request)
+  }
+
+  release(worker: WorkerProcess, request: ChunkRequest): void {
+    if (worker.exited || this.closed) return
+    if (this.allowance(worker, request) <= 0 || this.outgrown(worker)) {
+      this.recycled += 1
+      this.retire(worker)
+      return
+    }
+    this.keep(keyOf(request), worker)
+  }
+
+  discard(worker: WorkerProcess): void {
+    worker.kill('retired')
+  }
+
+  allowance(worker: WorkerProcess, request: ChunkRequest): number {
+    return (request.maxItemsPerWorker ?? Number.POSITIVE_INFINITY) - worker.served
+  }
+
+  prestart(request: WarmRequest): void {
+    const key = keyOf(request)
+    if (this.idle.some((entry) => entry.key === key)) return
+    this.keep(key, this.spawn(request))
+  }
+
+  broken(request: WarmRequest): ErrorFrame | undefined {
+    const key = keyOf(request)
+    const known = this.brokenBundles.get(key)
+    if (known === undefined) return undefined
+    if (performance.now() < known.until) return known.error
+    this.brokenBundles.delete(key)
+    return undefined
+  }
+
+  setBroken(request: WarmRequest, error: ErrorFrame): void {
+    if (this.brokenBundles.size >= MAX_BROKEN_BUNDLES) {
+      this.brokenBundles.delete(this.brokenBundles.keys().next().value!)
+    }
+    this.brokenBundles.set(keyOf(request), { error, until: performance.now() + BROKEN_BUNDLE_MS })
+  }
+
+  // ------------------------------------------------------------ workers
+
+  private spawn(request: WarmRequest): WorkerProcess {
+    const worker = new WorkerProcess({
+      memoryBytes: request.memoryBytes ?? DEFAULT_MEMORY_BYTES,
+      loadTimeoutMs: this.options.loadTimeoutMs ?? LOAD_TIMEOUT_MS,
+      ...(this.options.nice === undefined ? {} : { nice: this.options.nice }),
+      log: this.log,
+    })
+    this.workers.add(worker)
+    this.started += 1
+    void worker.ended.then(() => {
+      this.workers.delete(worker)
+      this.forget(worker)
+      if (!worker.wasRetired) this.died += 1
+    })
+    worker.init({
+      bundle: request.bundle,
+      args: request.args,
+      peer: request.peer,
+      checkOnly: false,
+    })
+    return worker
+  }
+
+  private keep(key: string, worker: WorkerProcess): void {
+    const timer = setTimeout(() => {
+      this.forget(worker)
+      this.retire(worker)
+    }, this.options.idleMs ?? IDLE_MS)
+    timer.unref()
+    this.idle.push({ key, worker, timer })
+    if (this.idle.length > Math.max(1, this.slots)) {
+      const oldest = this.idle.shift()!
+      clearTimeout(oldest.timer)
+      this.retire(oldest.worker)
+    }
+  }
+
+  private forget(worker: WorkerProcess): void {
+    const at = this.idle.findIndex((entry) => entry.worker === worker)
+    if (at === -1) return
+    clearTimeout(this.idle[at]!.timer)
+    this.idle.splice(at, 1)
+  }
+
+  private retire(worker: WorkerProcess): void {
+    worker.kill('retired')
+  }
+
+  private outgrown(worker: WorkerProcess): boolean {
+    if (worker.rssBytes < RECYCLE_AT * (worker.memoryBytes + NODE_OVERHEAD_BYTES)) return false
+    return performance.now() - worker.startedAt >= LIFE_PER_STARTUP * worker.startupMs
+  }
+}
+
+/** One worker serves one bundle; setup() sees the args, and the cap is the process's, so they are part of the key. */
+function keyOf(request: WarmRequest): string {
+  const args = request.args === undefined ? '' : sha256Hex(request.args)
+  return `${request.bundle.hash} ${request.memoryBytes ?? ''} ${args}`
+}

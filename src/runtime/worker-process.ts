@@ -1,0 +1,280 @@
+/** One worker process as the peer sees it: starts it, speaks frames with it, explains its end. */
+import { MeshError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { killGroup, launchWorker, type WorkerChannels } from './launch.ts'
+import { LineSplitter } from './lines.ts'
+import { STDERR_TAIL_CHARS } from './limits.ts'
+import { decodeValue, encodeValue } from './segment.ts'
+import {
+  type CheckedFrame,
+  type DyingFrame,
+  type EndedFrame,
+  type ErrorFrame,
+  FRAME,
+  FrameReader,
+  frameHead,
+  type InitFrame,
+  type LogFrame,
+  MARK_BYTES,
+  OUTPUT_HEAD_BYTES,
+  type ReadyFrame,
+  type RunFrame,
+} from './worker/frames.ts'
+
+/** What the owner of a run hears of it. */
+export interface RunEvents {
+  onOutput(run: number, lo: number, hi: number, failed: number, bytes: Uint8Array): void
+  onMark(run: number, item: number, exact: boolean): void
+  onEnded(frame: EndedFrame): void
+  onLog(line: LogFrame): void
+  onItemProgress(item: number, fraction: number): void
+  onDeath(death: Death): void
+}
+
+export interface Death {
+  readonly exitCode: number | null
+  readonly signal: NodeJS.Signals | null
+  /** Its own last words, if it had any. */
+  readonly dying: DyingFrame | undefined
+  readonly stderr: string
+  /** Why we killed it, if we did. */
+  readonly killed: KillReason | undefined
+  readonly memoryBytes: number
+}
+export type KillReason = 'retired' | 'aborted' | 'timeLimit' | 'loadTime' | 'protocol'
+
+export type LoadOutcome =
+  | { readonly ok: true; readonly ready: ReadyFrame }
+  | { readonly ok: false; readonly error: ErrorFrame }
+  | { readonly ok: false; readonly death: Death }
+
+const FATAL_DUMP = /^<--- Last few GCs --->|^FATAL ERROR: |^#\s*$|^# Fatal /
+
+export interface WorkerOptions {
+  readonly memoryBytes: number
+  readonly loadTimeoutMs: number
+  readonly nice?: boolean
+  readonly log: Logger
+}
+
+export class WorkerProcess {
+  readonly memoryBytes: number
+  readonly startedAt = performance.now()
+  /** Settles once: the bundle is loaded, or cannot be, or the process died before. Rejects when no process could be started. */
+  readonly loaded: Promise<LoadOutcome>
+  readonly ended: Promise<void>
+  startupMs = 0
+  /** Items run so far. */
+  served = 0
+  rssBytes = 0
+  /** Until its process has ended and all that it wrote was read. */
+  alive = true
+  /** Its process has ended. */
+  exited = false
+  events: RunEvents | undefined
+  onChecked: ((frame: CheckedFrame) => void) | undefined
+  private readonly channels: WorkerChannels
+  private readonly log: Logger
+  private readonly reader = new FrameReader((type, payload) => this.onFrame(type, payload))
+  private settleLoad: (outcome: LoadOutcome) => void = () => {}
+  private rejectLoad: (error: Error) => void = () => {}
+  private settleEnd: () => void = () => {}
+  private loadTimer: NodeJS.Timeout | undefined
+  private stderr = ''
+  private fatalDump = false
+  private dying: DyingFrame | undefined
+  private killed: KillReason | undefined
+
+  constructor(options: WorkerOptions) {
+    this.memoryBytes = options.memoryBytes
+    this.log = options.log
+    this.loaded = new Promise((resolve, reject) => {
+      this.settleLoad = resolve
+      this.rejectLoad = reject
+    })
+    this.loaded.catch(() => {})
+    this.ended = new Promise((resolve) => {
+      this.settleEnd = resolve
+    })
+    this.channels = launchWorker(options)
+    this.loadTimer = setTimeout(() => this.kill('loadTime'), options.loadTimeoutMs)
+    this.listen()
+  }
+
+  get pid(): number | undefined {
+    return this.channels.child.pid
+  }
+
+  /** Its end was our wish. */
+  get wasRetired(): boolean {
+    return this.killed === 'retired' || this.killed === 'aborted'
+  }
+
+  init(frame: InitFrame): void {
+    this.send(FRAME.init, encodeValue(frame))
+  }
+
+  run(frame: RunFrame, events: RunEvents): void {
+    this.events = events
+    this.send(FRAME.run, encodeValue(frame))
+  }
+
+  /** Aborts the running item's signal and stops before the next item. */
+  abort(): void {
+    this.send(FRAME.abort, new Uint8Array())
+  }
+
+  /** Items as one segment; the answer comes to onChecked. */
+  check(segment: Uint8Array): void {
+    this.send(FRAME.check, segment)
+  }
+
+  /** SIGKILL for the process and all that it started. */
+  kill(reason: KillReason): void {
+    if (!this.alive) return
+    this.killed ??= reason
+    killGroup(this.channels.child)
+  }
+
+  private send(type: number, payload: Uint8Array): void {
+    if (!this.alive || !this.channels.commands.writable) return
+    const head = frameHead(type, payload.length)
+    this.channels.commands.write(payload.length === 0 ? head : Buffer.concat([head, payload]))
+  }
+
+  private listen(): void {
+    const { child, stdout, stderr, commands, reports, lifeline } = this.channels
+    const ignore = (): void => {}
+    for (const stream of [stdout, stderr, commands, reports, lifeline]) stream?.on('error', ignore)
+    child.once('error', (error) => this.onNotStarted(error))
+    if (child.pid === undefined) return
+    const out = new LineSplitter((text) => this.onNativeLine('stdout', text))
+    const err = new LineSplitter((text) => this.onNativeLine('stderr', text))
+    stdout.on('data', (bytes: Buffer) => out.push(bytes))
+    stderr.on('data', (bytes: Buffer) => {
+      this.stderr = (this.stderr + bytes.toString('latin1')).slice(-STDERR_TAIL_CHARS)
+      err.push(bytes)
+    })
+    reports.on('data', (bytes: Buffer) => this.onReport(bytes))
+    const drained = Promise.all(
+      [reports, stderr].map((stream) => new Promise((resolve) => stream.once('close', resolve))),
+    )
+    child.once('exit', (exitCode, signal) => {
+      // What it started goes with it, and then nothing holds its pipes open: all that it wrote can be read to the end.
+      this.exited = true
+      killGroup(child)
+      lifeline.destroy()
+      commands.destroy()
+      void drained.then(() => this.onEnd(exitCode, signal))
+    })
+  }
+
+  private onNotStarted(error: Error): void {
+    if (this.channels.child.pid !== undefined) return
+    this.alive = false
+    clearTimeout(this.loadTimer)
+    this.rejectLoad(
+      new MeshError('ERR_MESH_INTERNAL', `no worker process can be started: ${error.message}`, {
+        cause: error,
+      }),
+    )
+    this.settleEnd()
+  }
+
+  private onEnd(exitCode: number | null, signal: NodeJS.Signals | null): void {
+    this.alive = false
+    clearTimeout(this.loadTimer)
+    const { dying, stderr, killed, memoryBytes } = this
+    const death: Death = { exitCode, signal, dying, stderr, killed, memoryBytes }
+    this.log.debug('worker ended', { pid: this.pid, exitCode, signal, killed })
+    this.settleLoad({ ok: false, death })
+    const events = this.events
+    this.events = undefined
+    events?.onDeath(death)
+    this.settleEnd()
+  }
+
+  private onReport(bytes: Buffer): void {
+    try {
+      this.reader.push(bytes)
+    } catch (error) {
+      // Only a task that writes on our pipe can cause this: its worker goes.
+      this.log.warn('a worker broke its protocol', { pid: this.pid, error: String(error) })
+      this.kill('protocol')
+    }
+  }
+
+  private onNativeLine(stream: 'stdout' | 'stderr', text: string): void {
+    // V8's dump before it dies of memory is some forty lines of addresses; the item's error says what matters.
+    if (stream === 'stderr' && (this.fatalDump ||= FATAL_DUMP.test(text))) return
+    if (this.events !== undefined) this.events.onLog({ stream, text })
+    else this.log.debug('output of an idle worker', { pid: this.pid, stream, text })
+  }
+
+  private onFrame(type: number, payload: Buffer): void {
+    const { events } = this
+    switch (type) {
+      case FRAME.output:
+        if (payload.length < OUTPUT_HEAD_BYTES) throw new Error('a short output frame')
+        events?.onOutput(
+          payload.readUInt32LE(0),
+          payload.readDoubleLE(8),
+          payload.readDoubleLE(16),
+          payload.readUInt32LE(4),
+          payload.subarray(OUTPUT_HEAD_BYTES),
+        )
+        return
+      case FRAME.mark:
+        if (payload.length !== MARK_BYTES) throw new Error('a short mark')
+        events?.onMark(payload.readUInt32LE(0), payload.readDoubleLE(5), payload[4] === 1)
+        return
+      case FRAME.ended: {
+        const frame = decodeValue(payload) as EndedFrame
+        this.rssBytes = frame.rssBytes
+        events?.onEnded(frame)
+        return
+      }
+      case FRAME.log:
+        this.onLogFrame(decodeValue(payload) as LogFrame)
+        return
+      case FRAME.itemProgress: {
+        const { item, fraction } = decodeValue(payload) as { item: number; fraction: number }
+        events?.onItemProgress(item, fraction)
+        return
+      }
+      case FRAME.ready:
+        this.onLoaded({ ok: true, ready: decodeValue(payload) as ReadyFrame })
+        return
+      case FRAME.loadFailed:
+        this.onLoaded({ ok: false, error: decodeValue(payload) as ErrorFrame })
+        return
+      case FRAME.dying:
+        this.dying = decodeValue(payload) as DyingFrame
+        return
+      case FRAME.checked:
+        this.onChecked?.(decodeValue(payload) as CheckedFrame)
+        return
+      default:
+        throw new Error(`a frame of unknown type ${type}`)
+    }
+  }
+
+  private onLogFrame(line: LogFrame): void {
+    if (this.events !== undefined) this.events.onLog(line)
+    else this.early.push(line)
+    if (this.early.length > MAX_EARLY_LINES) this.early.shift()
+  }
+  /** Lines from before the first run: the bundle's top level and setup(). */
+  private readonly early: LogFrame[] = []
+  takeEarlyLines(): LogFrame[] {
+    return this.early.splice(0)
+  }
+
+  private onLoaded(outcome: LoadOutcome): void {
+    clearTimeout(this.loadTimer)
+    this.startupMs = performance.now() - this.startedAt
+    this.settleLoad(outcome)
+  }
+}
+
+const MAX_EARLY_LINES = 256

@@ -1,0 +1,74 @@
+/** Every bound and waiting time of the scheduler, with its reason. Milliseconds unless the name says otherwise. */
+
+/** Seed grants in a JOB: 256 of about 30 bytes leave half of a 16-KiB entry to the spec. */
+export const MAX_SEEDS = 256
+/** Ranges in one GRANT or RELEASE (about 50 bytes each: well under 16 KiB). */
+export const MAX_GRANT_RANGES = 128
+/** Ranges in one DONE (about 130 bytes each with a blob and its keeper: well under 16 KiB). */
+export const MAX_DONE_RANGES = 64
+/** Values that ride in one DONE, all its ranges together, bytes (docs/protocol.md, "Results"). */
+export const MAX_INLINE_BYTES = 1024
+
+/** A chunk ends after this long: long enough that its fixed costs are under 1 %, short enough to be stolen around. */
+export const CHUNK_MS = 250
+/** The same while other jobs wait for a slot here. */
+export const CHUNK_CONTENDED_MS = 50
+/** The first chunk of a job here: its rate is not known, so it is kept short. */
+export const CHUNK_FIRST_MS = 20
+/** Near the end a chunk takes at most half of what remains here, but never less than this: below it the fixed costs show. */
+export const CHUNK_MIN_MS = 10
+/** A worker is handed at most this many times what it should manage in its time (the rest comes back): a wrong rate must not stall it. */
+export const HANDOUT_FACTOR = 8
+
+/** Ended chunks, per slot, whose output is not on its keeper yet; more, and no chunk starts: the keeper is the bottleneck. */
+export const MAX_PLACING_PER_SLOT = 4
+/** The same in bytes, for the whole peer. */
+export const MAX_PLACING_BYTES = 32 * 1024 * 1024
+
+/** A DONE waits this long for a neighbour slot's chunk that ends at about the same time. */
+export const DONE_TICK_MS = 10
+/** A DONE waits this long for the next chunk of this peer while its feed has more entries than DONE_TARGET a chunk. */
+export const DONE_HOLD_MS = 400
+/** Own entries per own chunk aimed at: the margin below 1 pays for the GRANTs of the end game. */
+export const DONE_TARGET = 0.75
+
+/** Entries are gossiped in batches: the job's author and thieves get them directly anyway. */
+export const PUBLISH_MS = 2_000
+
+/** No answer to a STEAL for this long: it is asked again, once, with the same nonce. */
+export const STEAL_TIMEOUT_MS = 1_000
+/** Empty answers in a row after which a peer leaves word (lifelines) and backs off. */
+export const STEAL_TRIES = 3
+export const MAX_LIFELINES_SENT = 3
+export const BACKOFF_MIN_MS = 250
+export const BACKOFF_MAX_MS = 5_000
+/** A peer that answered empty is not asked again for this long, unless nobody else is left. */
+export const DRY_MS = 300
+/** Work for less than a round trip and this much more is left here: time to steal. */
+export const PREFETCH_MS = 100
+/** Round trip assumed before one was measured. */
+export const DEFAULT_RTT_MS = 100
+/** What a granted item waits before it can start at the thief, in a victim's reckoning. */
+export const GRANT_DELAY_MS = 50
+
+/** Idle peers remembered per job; a thief is back within its longest back-off. */
+export const MAX_LIFELINES_HELD = 16
+export const LIFELINE_TTL_MS = BACKOFF_MAX_MS + 1_000
+/** Last nonces remembered per job: one per thief's session; the oldest goes first. */
+export const MAX_NONCES = 4_096
+/** Running chunks listed in an empty answer. */
+export const MAX_RUNNING_LISTED = 16
+
+/** Rank r among the peers that may take a RELEASEd range waits r times this. */
+export const RELEASE_RANK_MS = 1_000
+/** A stopping peer tells so many peers directly, before its gossip. */
+export const MAX_RELEASE_PUSHES = 16
+
+/** A worker that came back without one item done is not asked again at once: no hot loop. */
+export const EMPTY_CHUNK_RETRY_MS = 100
+
+/** Jobs whose JOB has not come yet, and their entries held meanwhile. Bounds what gossip of made-up jobs can cost. */
+export const MAX_ORPHAN_JOBS = 256
+export const MAX_ORPHAN_ENTRIES = 100_000
+/** Forgotten jobs remembered so that late entries do not revive them. */
+export const MAX_FORGOTTEN_JOBS = 10_000

@@ -1,0 +1,172 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync } from 'node:fs'
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { invariant, MeshError } from '../base/errors.ts'
+import type { BlobHash } from '../scheduler/types.ts'
+import { protocolError } from './cbor-reader.ts'
+import { isMissing, writeError } from './fs-errors.ts'
+import { BLOB_READ_BYTES, MAX_BLOB_BYTES } from './limits.ts'
+import type { BlobStore } from './types.ts'
+
+interface BlobFacts {
+  readonly hash: BlobHash
+  readonly sizeBytes: number
+}
+
+/** The blobs of a data folder, as `<dir>/blobs/ab/ab12…`; what an interrupted write left behind is removed. */
+export async function openFileBlobs(dir: string): Promise<BlobStore> {
+  await rm(temporaryFolder(dir), { recursive: true, force: true })
+  return createFileBlobs(dir)
+}
+
+export function createFileBlobs(dir: string): BlobStore {
+  const temporary = temporaryFolder(dir)
+  mkdirSync(temporary, { recursive: true, mode: 0o700 })
+  const folderOf = (hash: BlobHash): string => join(dir, 'blobs', checkHash(hash).slice(0, 2))
+  const path = (hash: BlobHash): string => join(folderOf(hash), hash)
+  const size = (hash: BlobHash): Promise<number | undefined> => sizeOf(path(hash))
+
+  /** Fills a temporary file, then gives it its name: who sees a blob sees all of it. */
+  const store = async (fill: (file: FileHandle) => Promise<BlobFacts>): Promise<BlobFacts> => {
+    const name = join(temporary, randomBytes(12).toString('hex'))
+    try {
+      const facts = await withFile(name, fill)
+      await mkdir(folderOf(facts.hash), { recursive: true, mode: 0o700 })
+      // Two writers of one blob have the same bytes: the second name replaces the first.
+      await rename(name, path(facts.hash))
+      return facts
+    } catch (error) {
+      await rm(name, { force: true })
+      throw writeError(dir, error)
+    }
+  }
+
+  return {
+    put: async (bytes) => {
+      const facts = { hash: hashOf(bytes), sizeBytes: bytes.length }
+      if ((await size(facts.hash)) === facts.sizeBytes) return facts
+      return store(async (file) => {
+        await file.writeFile(bytes)
+        return facts
+      })
+    },
+    write: (source, expect) => store((file) => pour(source, expect, (part) => writeAll(file, part))),
+    has: (hash) => existsSync(path(hash)),
+    size,
+    path,
+    get: async (hash) => {
+      let bytes: Buffer
+      try {
+        bytes = await readFile(path(hash))
+      } catch (error) {
+        throw isMissing(error) ? lost(hash) : error
+      }
+      if (hashOf(bytes) !== hash) throw lost(hash, 'its file was changed')
+      return bytes
+    },
+    read: (hash) => readParts(path(hash), hash),
+    delete: (hash) => rm(path(hash), { force: true }),
+  }
+}
+
+/**
+ * Hands a stream on part by part, hashing it. With `expect`, ERR_MESH_PROTOCOL as soon as it is known that it is not that blob;
+ * without, ERR_MESH_TOO_LARGE above 16 GiB.
+ */
+export async function pour(
+  source: AsyncIterable<Uint8Array>,
+  expect: BlobFacts | undefined,
+  write: (part: Uint8Array) => Promise<void>,
+): Promise<BlobFacts> {
+  const hasher = createHash('sha256')
+  let sizeBytes = 0
+  for await (const part of source) {
+    sizeBytes += part.length
+    if (expect !== undefined && sizeBytes > expect.sizeBytes) {
+      throw protocolError(`blob ${short(expect.hash)} is longer than its ${expect.sizeBytes} bytes`)
+    }
+    if (sizeBytes > MAX_BLOB_BYTES) {
+      throw new MeshError('ERR_MESH_TOO_LARGE', `a blob has at most ${MAX_BLOB_BYTES} bytes`)
+    }
+    hasher.update(part)
+    await write(part)
+  }
+  const hash = hasher.digest('hex') as BlobHash
+  if (expect !== undefined && sizeBytes !== expect.sizeBytes) {
+    const is = `${sizeBytes} bytes where ${expect.sizeBytes} were announced`
+    throw protocolError(`blob ${short(expect.hash)} has ${is}`)
+  }
+  if (expect !== undefined && hash !== expect.hash) {
+    throw protocolError(`what came for blob ${short(expect.hash)} has another hash`)
+  }
+  return { hash, sizeBytes }
+}
+
+export function hashOf(bytes: Uint8Array): BlobHash {
+  return createHash('sha256').update(bytes).digest('hex') as BlobHash
+}
+
+export function lost(hash: BlobHash, why = 'nobody here holds it'): MeshError {
+  return new MeshError('ERR_MESH_RESULT_LOST', `blob ${short(hash)} cannot be read: ${why}`, {
+    details: { hash },
+  })
+}
+
+/** Hashes come from peers and become paths. */
+export function checkHash(hash: BlobHash): BlobHash {
+  invariant(/^[0-9a-f]{64}$/.test(hash), 'a blob hash is 64 lower-case hex characters')
+  return hash
+}
+
+async function withFile<T>(name: string, work: (file: FileHandle) => Promise<T>): Promise<T> {
+  const file = await open(name, 'wx', 0o600)
+  try {
+    const result = await work(file)
+    await file.sync()
+    return result
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeAll(file: FileHandle, part: Uint8Array): Promise<void> {
+  let at = 0
+  while (at < part.length) at += (await file.write(part, at, part.length - at)).bytesWritten
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+async function* readParts(path: string, hash: BlobHash): AsyncIterable<Uint8Array> {
+  let file: FileHandle
+  try {
+    file = await open(path, 'r')
+  } catch (error) {
+    throw isMissing(error) ? lost(hash) : error
+  }
+  try {
+    for (;;) {
+      const part = Buffer.allocUnsafe(BLOB_READ_BYTES)
+      const { bytesRead } = await file.read(part, 0, part.length)
+      if (bytesRead === 0) return
+      yield part.subarray(0, bytesRead)
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+function temporaryFolder(dir: string): string {
+  return join(dir, 'blobs', 'tmp')
+}
+
+function short(hash: string): string {
+  return hash.slice(0, 8)
+}

@@ -1,0 +1,444 @@
+import { invariant, isMeshError } from '../base/errors.ts'
+import {
+  type Entry,
+  type EntryHash,
+  type EntryHeader,
+  type JobId,
+  type PeerId,
+  ZERO_HASH,
+} from '../scheduler/types.ts'
+import { protocolError } from './cbor-reader.ts'
+import { decodeEntry, decodeHeader, entryBytes, entryHash, jobIdOf } from './entry-codec.ts'
+import type { Change } from './key-value.ts'
+import { entryKey, feedKey, jobKey, PREFIX } from './keys.ts'
+import {
+  MAX_CACHED_FINISHED_JOBS,
+  MAX_FEEDS_PER_JOB,
+  MAX_STAGED_BYTES,
+  SIGNED_END_BYTES,
+} from './limits.ts'
+import {
+  entryValue,
+  type ForkProof,
+  feedsValue,
+  forkValue,
+  headValue,
+  type StoredEntry,
+} from './records.ts'
+import { checkRun, encodeRun } from './run-codec.ts'
+import type { VerifyEnd } from './signatures.ts'
+import type { FeedHead, FeedId, IngestResult, Run } from './types.ts'
+
+/** What the book needs of the database: all of it at once, none of it staged. */
+export interface FeedBookParts {
+  readonly self: PeerId
+  readonly sign: (hash: Uint8Array) => Uint8Array
+  readonly verify: VerifyEnd
+  readonly storedEntry: (job: JobId, feed: FeedId, seq: number) => StoredEntry | undefined
+  readonly storedFork: (job: JobId, feed: FeedId) => ForkProof | undefined
+  /** Heads of an ended job; undefined for a job that is not one. */
+  readonly endedHeads: (job: JobId) => FeedHead[] | undefined
+  /** The store holds something that contradicts itself. */
+  readonly damaged: (what: string) => Error
+}
+
+interface Staged {
+  readonly bytes: Uint8Array
+  signature: Uint8Array | undefined
+}
+
+interface FeedState {
+  readonly job: JobId
+  readonly feed: FeedId
+  seq: number
+  hash: EntryHash
+  /** Entries up to `seq` that are not in the database yet: on their way, then those staged after them. */
+  writing: Staged[]
+  staged: Staged[]
+}
+
+interface JobFeeds {
+  readonly feeds: Map<string, FeedState>
+  ended: boolean
+}
+
+/**
+ * The heads of all feeds, in memory, and the rules by which feeds grow: each entry names the hash of the one before, and the end
+ * of each run is signed by its author. What passes is staged; `take` hands it over for writing. Heads of ended jobs are read when
+ * someone asks for them.
+ */
+export class FeedBook {
+  private readonly parts: FeedBookParts
+  private readonly jobs = new Map<JobId, JobFeeds>()
+  /** Ended jobs in memory, the least recently used first. */
+  private readonly ended = new Set<JobId>()
+  /** Sessions of this peer that this process has written as: one, except in tests. */
+  private readonly ownSessions = new Set<string>()
+  /** Feeds cut because their author forked them. */
+  private readonly forked = new Set<string>()
+  private readonly dirty = new Set<FeedState>()
+  private readonly feedListDirty = new Set<JobId>()
+  private readonly forkChanges: Change[] = []
+  private inFlight: FeedState[] = []
+  private stagedSize = 0
+  private inFlightSize = 0
+
+  constructor(parts: FeedBookParts) {
+    this.parts = parts
+  }
+
+  /** Bytes of entries that are not in the database yet. */
+  get unwrittenBytes(): number {
+    return this.stagedSize + this.inFlightSize
+  }
+
+  /** Whether `take` would give anything. */
+  get hasStaged(): boolean {
+    return this.dirty.size > 0 || this.feedListDirty.size > 0 || this.forkChanges.length > 0
+  }
+
+  // ------------------------------------------------------------ at open
+
+  load(job: JobId, head: FeedHead): void {
+    this.addFeed(job, head).seq = head.seq
+    this.find(job, head)!.hash = head.hash
+  }
+
+  loadFork(job: JobId, feed: FeedId): void {
+    this.forked.add(forkName(job, feed))
+  }
+
+  // ------------------------------------------------------------ reads
+
+  heads(job: JobId): FeedHead[] {
+    const feeds = this.jobFeeds(job)?.feeds.values() ?? []
+    return Array.from(feeds, (state) => ({ ...state.feed, seq: state.seq, hash: state.hash }))
+  }
+
+  head(job: JobId, feed: FeedId): FeedHead | undefined {
+    const state = this.find(job, feed)
+    return state && { ...state.feed, seq: state.seq, hash: state.hash }
+  }
+
+  hasUnwritten(job: JobId, feed: FeedId): boolean {
+    const state = this.find(job, feed)
+    return state !== undefined && state.staged.length + state.writing.length > 0
+  }
+
+  // ------------------------------------------------------------ growth
+
+  /** Stages an entry of this peer's own. Throws ERR_MESH_INTERNAL when it does not continue its feed. */
+  append(entry: Entry): void {
+    invariant(entry.author === this.parts.self, 'an appended entry is by this peer')
+    const state = this.find(entry.job, entry) ?? this.addFeed(entry.job, entry)
+    const own = this.ownSessions.has(entry.session)
+    invariant(own || state.seq === 0, 'a feed is never reopened: each process start is a new session')
+    invariant(
+      entry.seq === state.seq + 1 && entry.prev === state.hash,
+      `entry ${entry.seq} does not follow entry ${state.seq} of its feed`,
+    )
+    const bytes = entryBytes(entry)
+    invariant(entryHash(bytes) === entry.hash, 'an appended entry has the hash of its encoding')
+    this.ownSessions.add(entry.session)
+    this.stage(state, bytes, entry.hash, undefined)
+  }
+
+  /** Takes in a run of another peer's feed (types.ts, Store.ingest). */
+  ingest(run: Run): IngestResult {
+    try {
+      checkRun(run)
+      return this.takeIn(run, decodeHeader(run.entries[0]!))
+    } catch (error) {
+      if (!isMeshError(error, 'ERR_MESH_PROTOCOL')) throw error
+      return { status: 'invalid', reason: error.message }
+    }
+  }
+
+  private takeIn(run: Run, first: EntryHeader): IngestResult {
+    const { job } = first
+    const feed: FeedId = { author: first.author, session: first.session }
+    const state = this.find(job, feed)
+    const have = state?.seq ?? 0
+    const lastSeq = first.seq + run.entries.length - 1
+    const end = entryHash(run.entries.at(-1)!)
+    if (state !== undefined && lastSeq <= have && end === this.hashAt(state, lastSeq)) {
+      return { status: 'ok', entries: [] }
+    }
+    if (first.seq > have + 1) return { status: 'gap', feed, job, have }
+    const checked = this.check(run, first, have)
+    if (!this.parts.verify(feed.author, Buffer.from(end, 'hex'), run.signature)) {
+      throw protocolError('the signature of the run is not its author’s')
+    }
+    if (this.forked.has(forkName(job, feed))) return this.storedFork(job, feed)
+    if (state !== undefined && first.seq <= have) {
+      const split = this.firstDifference(state, first.seq, checked.hashes)
+      if (split !== undefined) return this.fork(state, run, first.seq, split)
+    }
+    return this.extend(feed, job, run, checked.entries)
+  }
+
+  /** Stages the entries that are new, all checked but for the first one's link to what is held. */
+  private extend(feed: FeedId, job: JobId, run: Run, entries: Entry[]): IngestResult {
+    let state = this.find(job, feed)
+    const have = state?.seq ?? 0
+    const next = entries[0]!
+    if (next.prev !== (state?.hash ?? ZERO_HASH)) {
+      if (state === undefined) throw protocolError('the first entry of a feed has a predecessor')
+      // Its author forked the feed at or before our head: with the entry at our head it can be proven.
+      return { status: 'gap', feed, job, have: have - 1 }
+    }
+    if (feed.author === this.parts.self && this.ownSessions.has(feed.session)) {
+      throw protocolError('the run goes beyond the end of a feed that this peer writes')
+    }
+    if (this.unwrittenBytes > MAX_STAGED_BYTES) return { status: 'gap', feed, job, have }
+    state ??= this.addFeed(job, feed)
+    const from = run.entries.length - entries.length
+    entries.forEach((entry, i) => {
+      const signature = i === entries.length - 1 ? run.signature : undefined
+      this.stage(state, run.entries[from + i]!, entry.hash, signature)
+    })
+    return { status: 'ok', entries }
+  }
+
+  /** Decodes what is beyond `have`, checks that the run is of one feed and linked. ERR_MESH_PROTOCOL. */
+  private check(
+    run: Run,
+    first: EntryHeader,
+    have: number,
+  ): { hashes: EntryHash[]; entries: Entry[] } {
+    const hashes: EntryHash[] = []
+    const entries: Entry[] = []
+    run.entries.forEach((bytes, i) => {
+      const hash = entryHash(bytes)
+      const fresh = first.seq + i > have
+      const header = fresh ? decodeEntry(bytes, hash) : decodeHeader(bytes)
+      if (fresh) {
+        const entry = header as Entry
+        if (entry.body.type === 'job' && jobIdOf(entry.body.spec) !== entry.job) {
+          throw protocolError('JOB is filed under an id that is not the hash of its spec')
+        }
+        entries.push(entry)
+      }
+      if (header.author !== first.author || header.session !== first.session) {
+        throw protocolError('the run mixes feeds')
+      }
+      if (header.job !== first.job) throw protocolError('the run mixes jobs')
+      if (header.seq !== first.seq + i) throw protocolError('the run skips entries')
+      if (i > 0 && header.prev !== hashes[i - 1]) throw protocolError('the run is not linked')
+      hashes.push(hash)
+    })
+    return { hashes, entries }
+  }
+
+  private stage(
+    state: FeedState,
+    bytes: Uint8Array,
+    hash: EntryHash,
+    signature: Uint8Array | undefined,
+  ): void {
+    state.staged.push({ bytes, signature })
+    state.seq++
+    state.hash = hash
+    this.stagedSize += bytes.length
+    this.dirty.add(state)
+  }
+
+  // ------------------------------------------------------------ forks
+
+  /** Index of the first entry of a run that is not the one held with its seq; undefined when they agree. */
+  private firstDifference(
+    state: FeedState,
+    fromSeq: number,
+    hashes: readonly EntryHash[],
+  ): number | undefined {
+    const both = Math.min(state.seq - fromSeq + 1, hashes.length)
+    // Hash links: where the last ones agree, so do all before them.
+    if (hashes[both - 1] === this.hashAt(state, fromSeq + both - 1)) return undefined
+    for (let i = 0; i < both; i++) if (hashes[i] !== this.hashAt(state, fromSeq + i)) return i
+    return undefined
+  }
+
+  private fork(state: FeedState, run: Run, fromSeq: number, split: number): IngestResult {
+    const { job, feed } = state
+    const second = encodeRun({ entries: run.entries.slice(split), signature: run.signature })
+    const proof = { first: this.signedRun(state, fromSeq + split), second }
+    this.forked.add(forkName(job, feed))
+    const key = feedKey(PREFIX.fork, job, feed)
+    this.forkChanges.push({ key, value: forkValue(proof) })
+    return { status: 'fork', feed, job, ...proof }
+  }
+
+  /** Our side of a fork: from `seq` to the first signed end, encoded. */
+  private signedRun(state: FeedState, seq: number): Uint8Array {
+    const entries: Uint8Array[] = []
+    for (; seq <= state.seq; seq++) {
+      const { bytes, signature } = this.at(state, seq)
+      entries.push(bytes)
+      if (signature !== undefined) return encodeRun({ entries, signature })
+    }
+    // The end of this peer's own feed, which is signed only when it is written.
+    const signature = this.parts.sign(Buffer.from(state.hash, 'hex'))
+    return encodeRun({ entries, signature })
+  }
+
+  private storedFork(job: JobId, feed: FeedId): IngestResult {
+    const proof = this.parts.storedFork(job, feed)
+    // Not written yet: it was reported a moment ago.
+    if (proof === undefined) return { status: 'ok', entries: [] }
+    return { status: 'fork', feed, job, ...proof }
+  }
+
+  private hashAt(state: FeedState, seq: number): EntryHash {
+    return seq === state.seq ? state.hash : entryHash(this.at(state, seq).bytes)
+  }
+
+  private at(state: FeedState, seq: number): StoredEntry | Staged {
+    const { staged, writing } = state
+    const fromEnd = state.seq - seq
+    if (fromEnd < staged.length) return staged[staged.length - 1 - fromEnd]!
+    const beforeStaged = fromEnd - staged.length
+    if (beforeStaged < writing.length) return writing[writing.length - 1 - beforeStaged]!
+    const stored = this.parts.storedEntry(state.job, state.feed, seq)
+    if (stored === undefined) throw this.parts.damaged(`entry ${seq} of a feed is missing`)
+    return stored
+  }
+
+  // ------------------------------------------------------------ writing
+
+  /** The changes staged so far, own feeds signed; to be written in one batch, then `written`. */
+  take(): Change[] {
+    const changes: Change[] = this.forkChanges.splice(0)
+    for (const state of this.dirty) this.takeFeed(state, changes)
+    for (const job of this.feedListDirty) changes.push(this.feedList(job))
+    this.inFlight = [...this.dirty]
+    this.inFlightSize = this.stagedSize
+    this.stagedSize = 0
+    this.dirty.clear()
+    this.feedListDirty.clear()
+    return changes
+  }
+
+  written(): void {
+    for (const state of this.inFlight) state.writing = []
+    this.inFlight = []
+    this.inFlightSize = 0
+    this.dropEnded()
+  }
+
+  private takeFeed(state: FeedState, changes: Change[]): void {
+    const { job, feed, staged } = state
+    if (this.ownSessions.has(feed.session)) this.signEnds(state)
+    let seq = state.seq - staged.length
+    for (const { bytes, signature } of staged) {
+      seq++
+      changes.push({ key: entryKey(job, feed, seq), value: entryValue(bytes, signature) })
+    }
+    const value = headValue(state.seq, state.hash)
+    changes.push({ key: feedKey(PREFIX.head, job, feed), value })
+    state.writing = staged
+    state.staged = []
+  }
+
+  /** One signature for what is written now; more where it is too much for one message. */
+  private signEnds(state: FeedState): void {
+    const last = state.staged.length - 1
+    let size = 0
+    state.staged.forEach((entry, i) => {
+      size += entry.bytes.length
+      if (i < last && size < SIGNED_END_BYTES) return
+      const hash = i === last ? state.hash : entryHash(entry.bytes)
+      entry.signature = this.parts.sign(Buffer.from(hash, 'hex'))
+      size = 0
+    })
+  }
+
+  // ------------------------------------------------------------ jobs
+
+  /** An ended job's heads may leave memory; the names of its feeds are kept so that they can be found again. */
+  setEnded(job: JobId, ended: boolean): void {
+    const known = this.jobFeeds(job) ?? this.addJob(job)
+    if (known.ended === ended) return
+    known.ended = ended
+    if (ended) this.ended.add(job)
+    else this.ended.delete(job)
+    this.feedListDirty.add(job)
+  }
+
+  forget(job: JobId): void {
+    for (const state of this.jobs.get(job)?.feeds.values() ?? []) this.dirty.delete(state)
+    for (const name of this.forked) if (name.startsWith(job)) this.forked.delete(name)
+    this.jobs.delete(job)
+    this.ended.delete(job)
+    this.feedListDirty.delete(job)
+  }
+
+  private feedList(job: JobId): Change {
+    const key = jobKey(PREFIX.feeds, job)
+    const known = this.jobs.get(job)
+    if (known?.ended !== true) return { key }
+    return { key, value: feedsValue(Array.from(known.feeds.values(), (state) => state.feed)) }
+  }
+
+  private jobFeeds(job: JobId): JobFeeds | undefined {
+    const known = this.jobs.get(job)
+    if (known !== undefined) {
+      if (known.ended && this.ended.delete(job)) this.ended.add(job)
+      return known
+    }
+    const heads = this.parts.endedHeads(job)
+    if (heads === undefined) return undefined
+    const loaded = this.addJob(job)
+    for (const head of heads) this.load(job, head)
+    loaded.ended = true
+    this.ended.add(job)
+    this.dropEnded(job)
+    return loaded
+  }
+
+  private dropEnded(except?: JobId): void {
+    for (const job of this.ended) {
+      if (this.ended.size <= MAX_CACHED_FINISHED_JOBS) return
+      const known = this.jobs.get(job)!
+      if (job === except || this.feedListDirty.has(job) || isUnwritten(known)) continue
+      this.jobs.delete(job)
+      this.ended.delete(job)
+    }
+  }
+
+  private find(job: JobId, feed: FeedId): FeedState | undefined {
+    return this.jobFeeds(job)?.feeds.get(feedName(feed))
+  }
+
+  private addJob(job: JobId): JobFeeds {
+    const added: JobFeeds = { feeds: new Map(), ended: false }
+    this.jobs.set(job, added)
+    return added
+  }
+
+  private addFeed(job: JobId, { author, session }: FeedId): FeedState {
+    const known = this.jobs.get(job) ?? this.addJob(job)
+    if (known.feeds.size >= MAX_FEEDS_PER_JOB) {
+      throw protocolError(`the job has more than ${MAX_FEEDS_PER_JOB} feeds`)
+    }
+    const feed = { author, session }
+    const state = { job, feed, seq: 0, hash: ZERO_HASH, writing: [], staged: [] }
+    known.feeds.set(feedName(feed), state)
+    if (known.ended) this.feedListDirty.add(job)
+    return state
+  }
+}
+
+function isUnwritten(job: JobFeeds): boolean {
+  for (const state of job.feeds.values()) {
+    if (state.staged.length + state.writing.length > 0) return true
+  }
+  return false
+}
+
+function feedName(feed: FeedId): string {
+  return feed.author + feed.session
+}
+
+function forkName(job: JobId, feed: FeedId): string {
+  return job + feedName(feed)
+}

@@ -1,0 +1,25 @@
+import type { KeyRange } from './keys.ts'
+
+/** A change: put, or delete when there is no value. */
+export interface Change {
+  readonly key: Buffer
+  readonly value?: Uint8Array
+}
+
+export type Row = readonly [key: Buffer, value: Buffer]
+
+/**
+ * An ordered map of bytes to bytes: what the store needs of LevelDB, and what a memory store gives as well. Keys are compared byte
+ * by byte. Errors are MeshErrors (ERR_MESH_DISK_FULL, ERR_MESH_STORE_DAMAGED, ERR_MESH_STOPPED after close).
+ */
+export interface KeyValue {
+  getSync(key: Buffer): Buffer | undefined
+  /** All changes or none; with `sync`, on the disk when it resolves. */
+  write(changes: readonly Change[], sync: boolean): Promise<void>
+  /** Rows in key order, as they were when the iteration began, some hundred at a time. */
+  rows(range: KeyRange): AsyncIterable<readonly Row[]>
+  /** The last row of a range. */
+  last(range: KeyRange): Promise<Row | undefined>
+  clear(range: KeyRange): Promise<void>
+  close(): Promise<void>
+}

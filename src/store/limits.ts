@@ -1,0 +1,58 @@
+/**
+ * Every maximum of the store room, with its reason. A peer that sends more is at fault (ERR_MESH_PROTOCOL); docs/protocol.md
+ * lists those that are part of the protocol.
+ */
+
+// ---------------------------------------------------------------- part of the protocol: all peers must agree
+
+/** Bytes of an encoded entry: small enough that a run of them is never held up by one, large enough for 256 seed grants. */
+export const MAX_ENTRY_BYTES = 16 * 1024
+/** Ranges of one entry; what does not fit goes into a second entry. */
+export const MAX_RANGES = 256
+/** Values of one DONE that ride in the entry itself, all its ranges together. Beyond, they are a blob. */
+export const MAX_INLINE_BYTES = 1024
+/** Peers named as holders of one result: a submitter, a few copies. */
+export const MAX_KEEPERS = 8
+/** UTF-8 bytes of a task's name. */
+export const MAX_NAME_BYTES = 256
+/** UTF-8 bytes of an error code in a FAIL. */
+export const MAX_CODE_BYTES = 64
+/** UTF-8 bytes of a message or a reason: for people, one screen line or a few. */
+export const MAX_MESSAGE_BYTES = 1024
+/** Bytes of a job's args: they ride in JOB, beside up to 256 seeds, and JOB is one entry. */
+export const MAX_ARGS_BYTES = 4096
+/** Bytes of each half of a FORK proof: both must fit one entry. */
+export const MAX_FORK_PROOF_BYTES = 8000
+/** Entries of one run, and its encoded bytes: one message of a direct stream is at most 1 MiB. */
+export const MAX_RUN_ENTRIES = 8192
+export const MAX_RUN_BYTES = 1024 * 1024 - 4096
+
+// ---------------------------------------------------------------- of this peer alone
+
+/** An own feed gets a signed end at least every so many bytes, so that any of its runs fits a gossip message. */
+export const SIGNED_END_BYTES = 64 * 1024
+/** Feeds of one job (sessions that ever wrote to it): each costs about 300 bytes of memory while the job runs. */
+export const MAX_FEEDS_PER_JOB = 65_536
+/** What is staged is written once it grows to this, also when nobody asks for a flush. */
+export const STAGED_WRITE_BYTES = 4 * 1024 * 1024
+/** Above this much unwritten, runs of other peers are not taken in (they are pulled again later): the disk is the bottleneck. */
+export const MAX_STAGED_BYTES = 64 * 1024 * 1024
+/** What is staged or written is fsynced at the latest after this long; leaves 5 ms of the promised 20 for the fsync itself. */
+export const SYNC_AFTER_MS = 15
+/** Memory table of LevelDB. Measured (bench/store.ts): 64 MB writes 1.1-1.2 × as fast, and keeps up to 128 MB resident for ever. */
+export const WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+/** Public keys kept ready for checking signatures; about 1 KiB each. */
+export const MAX_CACHED_KEYS = 1024
+/** Finished jobs whose feed heads stay in memory; those of running jobs all do. */
+export const MAX_CACHED_FINISHED_JOBS = 64
+/** Runs of at most so many entries are read at once with point reads (4 µs each); longer ones by an iterator off the event loop. */
+export const POINT_READ_ENTRIES = 32
+/** Rows an iterator fetches in one go, and their bytes. */
+export const ITERATOR_ROWS = 512
+export const ITERATOR_BYTES = 256 * 1024
+/** Largest blob without a size given: a guard against a stream that never ends. */
+export const MAX_BLOB_BYTES = 16 * 1024 * 1024 * 1024
+/** Bytes of a blob in memory while it is streamed. */
+export const BLOB_READ_BYTES = 256 * 1024
+/** Addresses of other members that the mesh file remembers. */
+export const MAX_KNOWN_ADDRESSES = 64

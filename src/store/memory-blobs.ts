@@ -1,0 +1,46 @@
+import { concatBytes } from '../base/bytes.ts'
+import { MeshError } from '../base/errors.ts'
+import type { BlobHash } from '../scheduler/types.ts'
+import { checkHash, hashOf, lost, pour } from './blobs.ts'
+import { BLOB_READ_BYTES } from './limits.ts'
+import type { BlobStore } from './types.ts'
+
+/** Blobs in memory. They have no files: `path` throws ERR_MESH_UNSUPPORTED. */
+export function createMemoryBlobs(): BlobStore {
+  const blobs = new Map<BlobHash, Uint8Array>()
+  const find = (hash: BlobHash): Uint8Array => {
+    const bytes = blobs.get(checkHash(hash))
+    if (bytes === undefined) throw lost(hash)
+    return bytes
+  }
+  return {
+    put: async (bytes) => {
+      const hash = hashOf(bytes)
+      if (!blobs.has(hash)) blobs.set(hash, Uint8Array.from(bytes))
+      return { hash, sizeBytes: bytes.length }
+    },
+    write: async (source, expect) => {
+      const parts: Uint8Array[] = []
+      const facts = await pour(source, expect, async (part) => {
+        parts.push(Uint8Array.from(part))
+      })
+      blobs.set(facts.hash, parts.length === 0 ? new Uint8Array() : concatBytes(parts))
+      return facts
+    },
+    has: (hash) => blobs.has(checkHash(hash)),
+    size: async (hash) => blobs.get(checkHash(hash))?.length,
+    path: (hash) => {
+      throw new MeshError('ERR_MESH_UNSUPPORTED', `blob ${hash.slice(0, 8)} is in memory only`)
+    },
+    get: async (hash) => find(hash),
+    read: async function* (hash) {
+      const bytes = find(hash)
+      for (let i = 0; i < bytes.length; i += BLOB_READ_BYTES) {
+        yield bytes.subarray(i, i + BLOB_READ_BYTES)
+      }
+    },
+    delete: async (hash) => {
+      blobs.delete(checkHash(hash))
+    },
+  }
+}

@@ -1,0 +1,164 @@
+import { encode } from 'cborg'
+import type {
+  DoneSpan,
+  EntryHash,
+  OwnerSpan,
+  PeerId,
+  SessionId,
+} from '../scheduler/types.ts'
+import { readResult, resultValue } from './body-codec.ts'
+import { CborReader, protocolError } from './cbor-reader.ts'
+import { hexBytes, uint } from './cbor-values.ts'
+import { feedAt, readNumber, writeNumber } from './keys.ts'
+import { readSpec, specValue } from './spec-codec.ts'
+import type { FeedId, StoredJob } from './types.ts'
+
+/** The values of the database: what stands behind each kind of key (keys.ts). They are this peer's own business, not protocol. */
+
+const RECORD_VERSION = 1
+const STATES = ['running', 'finished', 'cancelled'] as const
+
+// ---------------------------------------------------------------- entries and heads
+
+export interface StoredEntry {
+  readonly bytes: Buffer
+  /** Of the author over this entry's hash, where this is a signed end. */
+  readonly signature: Buffer | undefined
+}
+
+export function entryValue(bytes: Uint8Array, signature: Uint8Array | undefined): Buffer {
+  return signature === undefined
+    ? Buffer.concat([Buffer.of(0), bytes])
+    : Buffer.concat([Buffer.of(1), signature, bytes])
+}
+
+export function readEntryValue(value: Buffer): StoredEntry {
+  return value[0] === 1
+    ? { signature: value.subarray(1, 65), bytes: value.subarray(65) }
+    : { signature: undefined, bytes: value.subarray(1) }
+}
+
+export function headValue(seq: number, hash: EntryHash): Buffer {
+  const value = writeNumber(Buffer.allocUnsafe(40), seq, 0)
+  value.write(hash, 8, 32, 'hex')
+  return value
+}
+
+export function readHeadValue(value: Buffer): { seq: number; hash: EntryHash } {
+  return { seq: readNumber(value, 0), hash: value.toString('hex', 8, 40) as EntryHash }
+}
+
+export function feedsValue(feeds: readonly FeedId[]): Buffer {
+  const value = Buffer.allocUnsafe(feeds.length * 48)
+  feeds.forEach((feed, i) => {
+    value.write(feed.author, i * 48, 32, 'hex')
+    value.write(feed.session, i * 48 + 32, 16, 'hex')
+  })
+  return value
+}
+
+export function readFeedsValue(value: Buffer): FeedId[] {
+  return Array.from({ length: Math.floor(value.length / 48) }, (_, i) => feedAt(value, i * 48))
+}
+
+export interface ForkProof {
+  readonly first: Uint8Array
+  readonly second: Uint8Array
+}
+
+export function forkValue(proof: ForkProof): Uint8Array {
+  return encode([proof.first, proof.second])
+}
+
+export function readForkValue(value: Buffer): ForkProof {
+  const reader = new CborReader(value)
+  reader.array('fork', 2, 2)
+  const first = reader.bytes('first', value.length)
+  return { first, second: reader.bytes('second', value.length) }
+}
+
+// ---------------------------------------------------------------- views
+
+export function ownerValue(span: OwnerSpan): Uint8Array {
+  return encode([
+    uint(span.hi, 'hi'),
+    uint(span.epoch, 'epoch'),
+    uint(span.hop, 'hop'),
+    hexBytes(span.hash, 32, 'hash'),
+    hexBytes(span.owner, 16, 'owner'),
+  ])
+}
+
+export function readOwnerValue(lo: number, value: Buffer): OwnerSpan {
+  const reader = new CborReader(value)
+  reader.array('owner', 5, 5)
+  return {
+    lo,
+    hi: reader.uint('hi'),
+    epoch: reader.uint('epoch'),
+    hop: reader.uint('hop'),
+    hash: reader.hex('hash', 32) as EntryHash,
+    owner: reader.hex('owner', 16) as SessionId,
+  }
+}
+
+export function doneSpanValue(span: DoneSpan): Uint8Array {
+  return encode([
+    uint(span.hi, 'hi'),
+    uint(span.originLo, 'originLo'),
+    hexBytes(span.hash, 32, 'hash'),
+    hexBytes(span.author, 32, 'author'),
+    uint(span.failed, 'failed'),
+    resultValue(span.result),
+  ])
+}
+
+export function readDoneSpanValue(lo: number, value: Buffer): DoneSpan {
+  const reader = new CborReader(value)
+  reader.array('done', 6, 6)
+  return {
+    lo,
+    hi: reader.uint('hi'),
+    originLo: reader.uint('originLo'),
+    hash: reader.hex('hash', 32) as EntryHash,
+    author: reader.hex('author', 32) as PeerId,
+    failed: reader.uint('failed'),
+    result: readResult(reader),
+  }
+}
+
+// ---------------------------------------------------------------- jobs
+
+export function jobValue({ state, updatedAt, summary }: StoredJob): Uint8Array {
+  return encode([
+    RECORD_VERSION,
+    STATES.indexOf(state),
+    Math.round(updatedAt),
+    uint(summary.items, 'items'),
+    uint(summary.done, 'done'),
+    uint(summary.failed, 'failed'),
+    Math.round(summary.submittedAt),
+    hexBytes(summary.author, 32, 'author'),
+    specValue(summary.spec),
+    summary.finishedAt === undefined ? null : Math.round(summary.finishedAt),
+  ])
+}
+
+export function readJobValue(job: StoredJob['job'], value: Buffer): StoredJob {
+  const reader = new CborReader(value)
+  reader.array('job record', 10, 10)
+  if (reader.uint('version') !== RECORD_VERSION) {
+    throw protocolError('job record has an unknown version')
+  }
+  const state = STATES[reader.uint('state', STATES.length - 1)]!
+  const updatedAt = reader.int('updatedAt')
+  const items = reader.uint('items')
+  const done = reader.uint('done')
+  const failed = reader.uint('failed')
+  const submittedAt = reader.int('submittedAt')
+  const author = reader.hex('author', 32) as PeerId
+  const spec = readSpec(reader)
+  const summary = { items, done, failed, submittedAt, author, spec }
+  if (reader.null()) return { job, state, updatedAt, summary }
+  return { job, state, updatedAt, summary: { ...summary, finishedAt: reader.int('finishedAt') } }
+}

@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto'
+import { encode } from 'cborg'
+import type {
+  BlobHash,
+  JobId,
+  JobInput,
+  JobOptions,
+  JobSpec,
+  JobTask,
+} from '../scheduler/types.ts'
+import { CborReader, protocolError } from './cbor-reader.ts'
+import { type CborValue, hexBytes, int, text, uint } from './cbor-values.ts'
+import { MAX_ARGS_BYTES, MAX_NAME_BYTES } from './limits.ts'
+
+const SPEC_VERSION = 1
+const KIND_MODULE = 0
+const INPUT_RANGE = 0
+const INPUT_PIECES = 1
+
+/**
+ * The id of a job: SHA-256 of the canonical CBOR of its spec (docs/protocol.md, "JOB").
+ * ERR_MESH_PROTOCOL for a spec that no peer would take (a count that is not an integer, args above 4 KiB…).
+ */
+export function jobIdOf(spec: JobSpec): JobId {
+  const bytes = encode(specValue(spec))
+  return createHash('sha256').update(bytes).digest('hex') as JobId
+}
+
+/** `[1, task, input, options, nonce]` */
+export function specValue(spec: JobSpec): CborValue[] {
+  if (spec.v !== SPEC_VERSION) throw protocolError(`job spec has version ${spec.v}`)
+  return [
+    SPEC_VERSION,
+    taskValue(spec.task),
+    inputValue(spec.input),
+    optionsValue(spec.options),
+    hexBytes(spec.nonce, 16, 'nonce'),
+  ]
+}
+
+export function readSpec(reader: CborReader): JobSpec {
+  reader.array('job spec', 5, 5)
+  if (reader.uint('job spec version') !== SPEC_VERSION) {
+    throw protocolError('job spec has an unknown version')
+  }
+  return {
+    v: SPEC_VERSION,
+    task: readTask(reader),
+    input: readInput(reader),
+    options: readOptions(reader),
+    nonce: reader.hex('nonce', 16),
+  }
+}
+
+function taskValue(task: JobTask): CborValue[] {
+  const name = text(task.name, 'task name', MAX_NAME_BYTES)
+  const bundle = hexBytes(task.bundle, 32, 'bundle')
+  return [KIND_MODULE, name, bundle, uint(task.bundleBytes, 'bundleBytes')]
+}
+
+function readTask(reader: CborReader): JobTask {
+  reader.array('task', 4, 4)
+  reader.uint('task kind', KIND_MODULE)
+  return {
+    kind: 'module',
+    name: reader.text('task name', MAX_NAME_BYTES),
+    bundle: reader.hex('bundle', 32) as BlobHash,
+    bundleBytes: reader.uint('bundleBytes'),
+  }
+}
+
+function inputValue(input: JobInput): CborValue[] {
+  if (input.kind === 'range') {
+    return [INPUT_RANGE, int(input.start, 'start'), uint(input.count, 'count')]
+  }
+  return [INPUT_PIECES, uint(input.count, 'count'), hexBytes(input.manifest, 32, 'manifest')]
+}
+
+function readInput(reader: CborReader): JobInput {
+  reader.array('input', 3, 3)
+  if (reader.uint('input kind', INPUT_PIECES) === INPUT_PIECES) {
+    const count = reader.uint('count')
+    return { kind: 'pieces', count, manifest: reader.hex('manifest', 32) as BlobHash }
+  }
+  const start = reader.int('start')
+  const count = reader.uint('count')
+  if (!Number.isSafeInteger(start + count)) {
+    throw protocolError('the end of the input range is not a safe integer')
+  }
+  return { kind: 'range', start, count }
+}
+
+const COUNTS = ['chunkSize', 'timeLimitMs', 'memoryBytes', 'retries', 'maxItemsPerWorker'] as const
+
+/** `[args, chunkSize, timeLimitMs, memoryBytes, retries, maxItemsPerWorker]`, null for what is absent. */
+function optionsValue(options: JobOptions): CborValue[] {
+  const counts = COUNTS.map((name) => {
+    const value = options[name]
+    return value === undefined ? null : uint(value, name)
+  })
+  return [argsValue(options.args), ...counts]
+}
+
+function argsValue(args: string | undefined): CborValue {
+  if (args === undefined) return null
+  const bytes = hexBytes(args, args.length >> 1, 'args')
+  if (bytes.length > MAX_ARGS_BYTES) {
+    throw protocolError(`args have ${bytes.length} bytes, at most ${MAX_ARGS_BYTES} are allowed`)
+  }
+  return bytes
+}
+
+function readOptions(reader: CborReader): JobOptions {
+  reader.array('options', 1 + COUNTS.length, 1 + COUNTS.length)
+  const options: { -readonly [K in keyof JobOptions]: JobOptions[K] } = {}
+  if (!reader.null()) {
+    options.args = Buffer.from(reader.bytes('args', MAX_ARGS_BYTES)).toString('hex')
+  }
+  for (const name of COUNTS) {
+    if (!reader.null()) options[name] = reader.uint(name)
+  }
+  return options
+}
