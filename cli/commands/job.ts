@@ -10,6 +10,7 @@ import {
   formatDuration,
   formatPercent,
   formatRate,
+  plural,
   printable,
 } from '../lib/format.ts'
 import { finishedItems, isOver, runningLine, secondsOf, stateText } from '../lib/job-view.ts'
@@ -97,7 +98,7 @@ export function jobText(
     ['options', optionsText(info)],
     [
       'log',
-      `${formatCount(log.entries)} entries: ${formatCount(log.chunks)} chunks, ${formatCount(log.grants)} grants, ${formatCount(log.reclaims)} reclaims`,
+      `${plural(log.entries, 'entry', 'entries')}: ${plural(log.chunks, 'chunk')}, ${plural(log.grants, 'grant')}, ${plural(log.reclaims, 'reclaim')}`,
     ],
   ]
   return [

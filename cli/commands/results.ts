@@ -4,8 +4,8 @@ import { EXIT } from '../lib/exit-codes.ts'
 import { followJob } from '../lib/follow.ts'
 import { listenForInterrupt } from '../lib/interrupt.ts'
 import { type CommonOptions, coresOption, withCommonOptions } from '../lib/options.ts'
-import { attachOrStart, dataDirOf, holdsPeer, withSession } from '../lib/session.ts'
-import { checkWritable } from '../lib/sink.ts'
+import { attachOrStart, dataDirOf, holdsPeer, reopenerOf, withSession } from '../lib/session.ts'
+import { checkOutputs } from '../lib/sink.ts'
 import { unknownJob } from '../lib/which-job.ts'
 
 interface ResultsFlags extends CommonOptions {
@@ -40,8 +40,7 @@ export function register(program: Command, app: App): void {
 }
 
 async function results(context: Context, id: string, flags: ResultsFlags): Promise<number> {
-  if (flags.out !== undefined && flags.out !== '-') await checkWritable(flags.out, '--out')
-  if (flags.errors !== undefined) await checkWritable(flags.errors, '--errors')
+  await checkOutputs(flags)
   const dataDir = await dataDirOf(context, flags)
   if (!holdsPeer(dataDir)) throw unknownJob(id)
   const interrupt = listenForInterrupt(context)
@@ -49,10 +48,8 @@ async function results(context: Context, id: string, flags: ResultsFlags): Promi
     const { library } = await import('../lib/library.ts')
     // An embedded peer works too: a job that stands still because nobody runs goes on.
     const cores = flags.wait ? flags.cores : 0
-    const session = await attachOrStart(context, dataDir, {
-      mdns: flags.mdns,
-      ...(cores === undefined ? {} : { cores }),
-    })
+    const peer = { mdns: flags.mdns, ...(cores === undefined ? {} : { cores }) }
+    const session = await attachOrStart(context, dataDir, peer)
     return await withSession(session, async ({ backend }) => {
       if (interrupt.code !== undefined) return interrupt.code ?? EXIT.interrupted
       const follow = {
@@ -60,6 +57,7 @@ async function results(context: Context, id: string, flags: ResultsFlags): Promi
         wait: flags.wait,
         json: flags.json === true,
         quiet: flags.quiet === true,
+        ...(await reopenerOf(context, session, peer)),
         ...(flags.out === undefined ? {} : { out: flags.out }),
         ...(flags.errors === undefined ? {} : { errors: flags.errors }),
       }

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { MeshError } from '../../src/base/errors.ts'
 import type { Job } from '../../src/client/job.ts'
 import { dataFlag, otherPeers } from '../lib/come-back.ts'
-import type { App, Context } from '../lib/context.ts'
+import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { followJob } from '../lib/follow.ts'
 import { checkInput, chooseInput, type InputFlags, type InputSource } from '../lib/input.ts'
@@ -19,8 +19,8 @@ import {
   withPeerOptions,
 } from '../lib/options.ts'
 import { note, printJson } from '../lib/output.ts'
-import { attachOrStart, dataDirOf, type Session, withSession } from '../lib/session.ts'
-import { checkWritable } from '../lib/sink.ts'
+import { attachOrStart, dataDirOf, reopenerOf, type Session, withSession } from '../lib/session.ts'
+import { checkOutputs } from '../lib/sink.ts'
 
 interface SubmitFlags extends CommonOptions, InputFlags {
   readonly args?: string
@@ -87,13 +87,7 @@ async function submit(
     const { library } = await import('../lib/library.ts')
     library.checkOptions(options)
     if (flags.ticket !== undefined) await library.checkTicket(flags.ticket)
-    const session = await attachOrStart(context, dataDir, {
-      mdns: flags.mdns,
-      ...(flags.ticket === undefined ? {} : { ticket: flags.ticket }),
-      ...(flags.cores === undefined ? {} : { cores: flags.cores }),
-      ...(flags.name === undefined ? {} : { name: flags.name }),
-      ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
-    })
+    const session = await attachOrStart(context, dataDir, peerOptions(flags))
     return await withSession(session, async () => {
       if (!session.embedded && flags.ticket !== undefined) {
         await library.checkSameMesh(session.backend, flags.ticket)
@@ -132,6 +126,7 @@ async function run(
     wait: true,
     json: flags.json === true,
     quiet: flags.quiet === true,
+    ...(await reopenerOf(context, session, peerOptions(flags))),
     ...(flags.out === undefined ? {} : { out: flags.out }),
     ...(flags.errors === undefined ? {} : { errors: flags.errors }),
   }
@@ -203,8 +198,17 @@ async function checkFiles(task: string, source: InputSource, flags: SubmitFlags)
     })
   }
   await checkInput(source)
-  if (flags.out !== undefined && flags.out !== '-') await checkWritable(flags.out, '--out')
-  if (flags.errors !== undefined) await checkWritable(flags.errors, '--errors')
+  await checkOutputs(flags)
+}
+
+function peerOptions(flags: SubmitFlags): Omit<PeerOptions, 'dataDir'> {
+  return {
+    mdns: flags.mdns,
+    ...(flags.ticket === undefined ? {} : { ticket: flags.ticket }),
+    ...(flags.cores === undefined ? {} : { cores: flags.cores }),
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
+  }
 }
 
 function submitOptions(flags: SubmitFlags): SubmitOptions {

@@ -7,10 +7,11 @@ import type { Context } from './context.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { asMeshError, errorDocument } from './failure.ts'
 import { type FailureTeller, failureRecord, tellFailures } from './failures.ts'
-import { formatCount, formatDuration, formatRate, plural } from './format.ts'
+import { formatCount, formatDuration, formatRate, plural, printable } from './format.ts'
 import type { Interrupt } from './interrupt.ts'
 import { secondsOf } from './job-view.ts'
 import type { Library } from './library.ts'
+import { NAME_CHARS } from './limits.ts'
 import { note } from './output.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { type LineWriter, writeLines } from './result-lines.ts'
@@ -25,12 +26,18 @@ export interface FollowOptions {
   readonly errors?: string
   readonly json: boolean
   readonly quiet: boolean
+  /** Set when the peer is one that another command runs for itself: it may end before the job does, and this goes on then. */
+  readonly reopen?: () => Promise<Session>
 }
 
 /** What one run of `submit` or `results` holds while it streams. */
 interface Run {
   readonly context: Context
-  readonly session: Session
+  readonly library: Library
+  /** The caller's, which the caller closes. */
+  readonly first: Session
+  session: Session
+  job: Job
   readonly options: FollowOptions
   readonly interrupt: Interrupt
   readonly progress: Progress
@@ -76,7 +83,18 @@ export async function followJob(
     layout: options.json && !toFile ? 'array' : 'ndjson',
     onFailure: (failure) => teller.tell(failure),
   })
-  const run: Run = { context, session, options, interrupt, progress, teller, writer }
+  const run: Run = {
+    context,
+    library,
+    first: session,
+    session,
+    job: options.job,
+    options,
+    interrupt,
+    progress,
+    teller,
+    writer,
+  }
   try {
     await document?.open()
     const end = await stream(run, outSink).catch(async (error: unknown): Promise<number> => {
@@ -92,6 +110,7 @@ export async function followJob(
     return end.code
   } finally {
     progress.end()
+    if (run.session !== session) await run.session.backend.close()
     await closeAll(outSink, errorSink)
   }
 }
@@ -104,27 +123,17 @@ interface End {
 }
 
 async function stream(run: Run, outSink: Sink): Promise<End> {
-  const { session, options, interrupt } = run
-  const { backend } = session
-  const watching = new AbortController()
-  const stop = (): void => watching.abort()
-  interrupt.signal.addEventListener('abort', stop)
-  const seen = options.wait ? watch(run, watching.signal, outSink) : Promise.resolve()
-  let broken: unknown
-  try {
-    const reading = { order: 'item', wait: options.wait, signal: interrupt.signal } as const
-    for await (const batch of options.job.batches(reading)) {
-      await run.writer.write(batch)
-      if (interrupt.signal.aborted) break
-    }
-    await outSink.flush()
-  } catch (error) {
-    broken = error
-  } finally {
-    interrupt.signal.removeEventListener('abort', stop)
-    watching.abort()
-    await seen
+  const { options, interrupt } = run
+  let broken = await streamOnce(run, outSink)
+  while (
+    isMeshError(broken, 'ERR_MESH_STOPPED') &&
+    options.reopen &&
+    interrupt.code === undefined
+  ) {
+    await takeUp(run, await options.reopen())
+    broken = await streamOnce(run, outSink)
   }
+  const { backend } = run.session
   const pipeClosed = isPipeClosed(broken)
   if (interrupt.code === undefined && !pipeClosed && broken !== undefined && !isMeshError(broken)) {
     throw broken
@@ -139,10 +148,41 @@ async function stream(run: Run, outSink: Sink): Promise<End> {
   return verdict(run, info)
 }
 
+/** Reads the job's results to their end; returns what broke that, if anything did. */
+async function streamOnce(run: Run, outSink: Sink): Promise<unknown> {
+  const { options, interrupt } = run
+  const watching = new AbortController()
+  const stop = (): void => watching.abort()
+  interrupt.signal.addEventListener('abort', stop)
+  const seen = options.wait ? watch(run, watching.signal, outSink) : Promise.resolve()
+  try {
+    const reading = { order: 'item', wait: options.wait, signal: interrupt.signal } as const
+    for await (const batch of run.job.batches(reading)) {
+      await run.writer.write(batch)
+      if (interrupt.signal.aborted) break
+    }
+    await outSink.flush()
+    return undefined
+  } catch (error) {
+    return error
+  } finally {
+    interrupt.signal.removeEventListener('abort', stop)
+    watching.abort()
+    await seen
+  }
+}
+
+/** The peer that was attached to is gone; the same folder has the job, and another peer goes on with it. */
+async function takeUp(run: Run, session: Session): Promise<void> {
+  if (run.session !== run.first) await run.session.backend.close()
+  run.session = session
+  run.job = await run.library.findJob(session.backend, run.options.job.id)
+}
+
 /** Feeds the bar, and hands on what waits in the buffer, so that a slow job's results do not wait for 64 KiB. */
 async function watch(run: Run, signal: AbortSignal, outSink: Sink): Promise<void> {
   try {
-    for await (const info of run.session.backend.watch(run.options.job.id as JobId, signal)) {
+    for await (const info of run.session.backend.watch(run.job.id as JobId, signal)) {
       run.progress.update(info)
       await outSink.flush()
     }
@@ -190,7 +230,7 @@ export function summaryLine(info: JobInfo, failed: number, wallClock: number): s
   const rate = seconds > 0 && info.items > 0 ? ` (${formatRate(info.items / seconds)})` : ''
   const peers = info.peers.length > 0 ? ` on ${plural(info.peers.length, 'peer')}` : ''
   const failures = failed > 0 ? `; ${formatCount(failed)} failed` : ''
-  return `${info.name}: ${plural(info.items, 'item')} in ${formatDuration(seconds)}${rate}${peers}${failures}`
+  return `${printable(info.name, NAME_CHARS)}: ${plural(info.items, 'item')}${Number.isNaN(seconds) ? '' : ` in ${formatDuration(seconds)}`}${rate}${peers}${failures}`
 }
 
 interface JsonDocument {

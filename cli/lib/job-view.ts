@@ -32,7 +32,11 @@ export function stateText(info: JobInfo, style: Style): string {
   return style.cyan('running')
 }
 
+/** How long the job took, or takes so far; NaN when unknown. */
 export function secondsOf(info: JobInfo, wallClock: number): number {
+  // Of a job that ended long ago on another peer the end may not be known.
+  if (info.finishedAt === null && info.state === 'finished' && info.peersAtWork === 0)
+    return Number.NaN
   const end = info.finishedAt === null ? wallClock : Date.parse(info.finishedAt)
   return Math.max(0, (end - Date.parse(info.submittedAt)) / 1000)
 }
@@ -49,13 +53,18 @@ export function runningLine(info: JobInfo, style: Style): string {
     info.failed > 0 ? style.red(`${formatCount(info.failed)} failed`) : '',
     formatRate(info.itemsPerSecond),
     info.etaSeconds === null ? '' : `ETA ${formatDuration(Math.ceil(info.etaSeconds))}`,
-    info.state === 'paused'
-      ? 'paused'
-      : info.peersAtWork === 0
-        ? 'waiting for peers'
-        : plural(info.peersAtWork, 'peer'),
+    peersText(info),
   ]
   return parts.filter((part) => part !== '').join('  ')
+}
+
+/** Who works on it, or why nobody does; '' when nothing is left to do. */
+export function peersText(
+  info: Pick<JobInfo, 'state' | 'items' | 'done' | 'failed' | 'peersAtWork'>,
+): string {
+  if (info.state === 'paused') return 'paused'
+  if (info.peersAtWork > 0) return plural(info.peersAtWork, 'peer')
+  return isOver(info) || finishedItems(info) >= info.items ? '' : 'waiting for peers'
 }
 
 const PEER_COLUMNS: readonly Column[] = [

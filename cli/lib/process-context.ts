@@ -33,7 +33,7 @@ function onSignal(listener: (signal: StopSignal) => void): () => void {
 async function attach(dataDir: string): Promise<MeshBackend | undefined> {
   const [{ connectControl }, { socketPathFor }] = await Promise.all([
     import('../../src/node/control/client.ts'),
-    import('../../src/node/control/server.ts'),
+    import('../../src/node/control/socket-path.ts'),
   ])
   const backend = connectControl(socketPathFor(dataDir))
   try {

@@ -1,14 +1,7 @@
 import type { JobInfo } from '../../src/node/types.ts'
 import type { Terminal } from './context.ts'
-import {
-  formatCount,
-  formatDuration,
-  formatPercent,
-  formatRate,
-  plural,
-  printable,
-} from './format.ts'
-import { finishedItems } from './job-view.ts'
+import { formatCount, formatDuration, formatPercent, formatRate, printable } from './format.ts'
+import { finishedItems, peersText } from './job-view.ts'
 import { BAR_WIDTH, NAME_CHARS, PLAIN_LINE_MS, REDRAW_MS } from './limits.ts'
 import { renderBar, visibleWidth } from './table.ts'
 
@@ -128,11 +121,6 @@ export function plainLine(facts: ProgressFacts): string {
 
 function etaText(facts: ProgressFacts): string {
   return facts.etaSeconds === null ? '' : `ETA ${formatDuration(Math.ceil(facts.etaSeconds))}`
-}
-
-function peersText(facts: ProgressFacts): string {
-  if (facts.state === 'paused') return 'paused'
-  return facts.peersAtWork === 0 ? 'waiting for peers' : plural(facts.peersAtWork, 'peer')
 }
 
 function join(parts: readonly string[]): string {

@@ -59,7 +59,9 @@ export function writeLines(options: LineWriterOptions): LineWriter {
     }
   }
   return {
-    async write({ lo, values, failures }) {
+    async write(batch) {
+      const { lo, values, failures } = unwritten(batch, next)
+      if (values.length === 0) return
       await fillTo(lo)
       const failed = new Set(failures.map((failure) => failure.index))
       for (let from = 0; from < values.length; from += SINK_BLOCK_LINES) {
@@ -79,5 +81,15 @@ export function writeLines(options: LineWriterOptions): LineWriter {
     get present() {
       return present
     },
+  }
+}
+
+/** The part of a batch from item `from` on: results that are read a second time are not written again. */
+function unwritten(batch: ResultBatch, from: number): ResultBatch {
+  if (batch.lo >= from) return batch
+  return {
+    lo: from,
+    values: batch.values.slice(from - batch.lo),
+    failures: batch.failures.filter(({ index }) => index >= from),
   }
 }

@@ -51,6 +51,16 @@ export async function attachOrStart(
   }
 }
 
+/** For a session on another command's embedded peer: how to go on when that command ends first. */
+export async function reopenerOf(
+  context: Context,
+  session: Session,
+  peer: Omit<PeerOptions, 'dataDir' | 'embedded'>,
+): Promise<{ readonly reopen?: () => Promise<Session> }> {
+  if (session.embedded || !(await session.backend.status()).embedded) return {}
+  return { reopen: async () => await attachOrStart(context, session.dataDir, peer) }
+}
+
 /**
  * For commands that only read: the running peer, else an embedded one that lends nothing and looks for nobody.
  * undefined when the folder holds no peer at all, so that reading never makes one.

@@ -55,7 +55,7 @@ export const nowhere: Sink = { write: async () => {}, flush: async () => {}, clo
  * old file survives a submit that fails.
  * @throws ERR_MESH_OPTION_INVALID
  */
-export async function checkWritable(path: string, option: string): Promise<void> {
+async function checkWritable(path: string, option: string): Promise<void> {
   const facts = await stat(path).catch(() => undefined)
   if (facts?.isDirectory()) throw cannotWrite(path, option, new Error('it is a folder'))
   if (facts !== undefined) return
@@ -98,6 +98,23 @@ function gathering(out: (text: string) => Promise<void>, end: () => Promise<void
         await end()
       }
     },
+  }
+}
+
+/** Both files of a command, before it does anything. @throws ERR_MESH_OPTION_INVALID */
+export async function checkOutputs(flags: {
+  readonly out?: string
+  readonly errors?: string
+}): Promise<void> {
+  const { out, errors } = flags
+  if (out !== undefined && out !== '-') await checkWritable(out, '--out')
+  if (errors !== undefined) await checkWritable(errors, '--errors')
+  if (out !== undefined && errors !== undefined && resolve(out) === resolve(errors)) {
+    throw new MeshError(
+      'ERR_MESH_OPTION_INVALID',
+      `--out and --errors are both ${out}: results and errors need a file each`,
+      { details: { option: '--errors', path: errors } },
+    )
   }
 }
 

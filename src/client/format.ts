@@ -8,7 +8,7 @@ export { type LineOptions, readLines, readNdjson, type TextSource } from './line
  * `undefined`, NaN and the infinities → `null` · bytes (ArrayBuffer, typed arrays) → base64 of their bytes · BigInt → decimal string ·
  * Date → ISO 8601 (an invalid one `null`) · Map → object when all its keys are strings, else a list of [key, value] · Set → list ·
  * RegExp → its source as a string · Error → { name, message }. Nested values too.
- * @throws ERR_MESH_VALUE_UNSENDABLE for a value that holds itself, a function or a symbol, or nests deeper than 2 000
+ * @throws ERR_MESH_VALUE_UNSENDABLE for a value that holds itself, a function or a symbol, or nests deeper than 500
  */
 export function toJsonLine(value: unknown): string {
   switch (typeof value) {
@@ -78,7 +78,12 @@ function writeContainer(value: object, ancestors: object[]): string {
     }
     return list(pairs, ancestors)
   }
-  return fields(Object.entries(value), ancestors)
+  let text = ''
+  for (const key of Object.keys(value)) {
+    const field = write((value as Record<string, unknown>)[key], ancestors)
+    text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${field}`
+  }
+  return `{${text}}`
 }
 
 function list(values: unknown[], ancestors: object[]): string {

@@ -125,11 +125,15 @@ function checkLine(line: unknown, index: number): string {
 async function linesOfFile(path: string | URL): Promise<Items<string>> {
   const file = path instanceof URL ? fileURLToPath(path) : path
   await checkFile(file)
-  return readLines(createReadStream(file, { highWaterMark: 256 * 1024 }), { name: file })
+  // Opened when it is read, so that nothing stays open when the submission fails before.
+  return {
+    [Symbol.asyncIterator]: () =>
+      readLines(createReadStream(file, { highWaterMark: 256 * 1024 }), { name: file }),
+  }
 }
 
 /** @throws ERR_MESH_INPUT_NOT_FOUND when there is no file, or it cannot be read as one */
-export async function checkFile(path: string): Promise<void> {
+async function checkFile(path: string): Promise<void> {
   const found = await stat(path).catch((cause: NodeJS.ErrnoException) => {
     throw new MeshError(
       'ERR_MESH_INPUT_NOT_FOUND',

@@ -81,13 +81,18 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     return this.progress.listen(listener, this.signal)
   }
 
+  /** How the job goes, as an iteration: at once, then at most 10 times a second, until it ends. @throws as `info()` */
+  watch(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<JobInfo> {
+    return this.backend.watch(this.job, this.signalOf(options))
+  }
+
   /**
    * Resolves with the job's last state when it ends, also when items failed or it was cancelled.
    * @throws ERR_MESH_STOPPED when the peer stops before
    */
   async wait(options: { readonly signal?: AbortSignal } = {}): Promise<JobInfo> {
     const signal = this.signalOf(options)
-    for await (const info of this.backend.watch(this.job, signal)) {
+    for await (const info of this.watch(options)) {
       if (info.state === 'finished' || info.state === 'cancelled') return info
     }
     signal?.throwIfAborted()

@@ -25,7 +25,7 @@ export const MAX_FAILURES_IN_ERROR = 1_000
 export const MAX_REMEMBERED_BUNDLES = 256
 
 /** How deep a value printed as JSON may nest: the writer recurses. */
-export const MAX_JSON_DEPTH = 2_000
+export const MAX_JSON_DEPTH = 500
 
 /** Largest value of the options that count something; far above use, and exact in every encoding. */
 export const MAX_OPTION_COUNT = 2 ** 31 - 1

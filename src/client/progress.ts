@@ -7,8 +7,10 @@ export type ProgressListener = (info: JobInfo) => void
 export class Progress {
   private readonly backend: Pick<MeshBackend, 'watch'>
   private readonly job: JobId
-  private readonly listeners = new Set<{ readonly tell: ProgressListener }>()
+  /** Each with what ends its listening. */
+  private readonly listeners = new Map<() => void, ProgressListener>()
   private watching: AbortController | undefined
+  private last: JobInfo | undefined
 
   constructor(backend: Pick<MeshBackend, 'watch'>, job: JobId) {
     this.backend = backend
@@ -16,20 +18,21 @@ export class Progress {
   }
 
   listen(tell: ProgressListener, signal?: AbortSignal): () => void {
-    const listener = { tell }
     const stop = () => {
       signal?.removeEventListener('abort', stop)
-      this.listeners.delete(listener)
-      if (this.listeners.size > 0) return
+      if (!this.listeners.delete(stop) || this.listeners.size > 0) return
       this.watching?.abort()
       this.watching = undefined
     }
     if (signal?.aborted === true) return stop
     signal?.addEventListener('abort', stop)
-    this.listeners.add(listener)
+    this.listeners.set(stop, tell)
     if (this.watching === undefined) {
       this.watching = new AbortController()
       void this.watch(this.watching.signal)
+    } else if (this.last !== undefined) {
+      const { last } = this
+      queueMicrotask(() => this.listeners.has(stop) && tellSafely(tell, last))
     }
     return stop
   }
@@ -38,10 +41,14 @@ export class Progress {
     try {
       for await (const info of this.backend.watch(this.job, signal)) {
         if (signal.aborted) return
-        for (const { tell } of [...this.listeners]) tellSafely(tell, info)
+        this.last = info
+        for (const tell of [...this.listeners.values()]) tellSafely(tell, info)
       }
     } catch {
       // Progress is a courtesy: wait(), collect() and iteration say what went wrong.
+    } finally {
+      // Whoever listens later starts a watch of his own.
+      if (this.watching?.signal === signal) for (const stop of [...this.listeners.keys()]) stop()
     }
   }
 }

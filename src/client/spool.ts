@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { sha256Hex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import type { MeshBackend } from '../node/types.ts'
+import type { ItemChecker, RefusedItem } from '../runtime/bundle.ts'
 import {
   encodeManifest,
   MAX_ITEM_BYTES,
@@ -25,19 +26,9 @@ import { roughBytes } from './rough-size.ts'
 /** Pieces up to this size are hashed here as well, to save a wait. */
 const HASHED_HERE_BYTES = 64 * 1024
 
-export interface SchemaIssues {
-  /** Place within the items that were handed in. */
-  readonly index: number
-  readonly issues: readonly { readonly message: string; readonly path?: unknown }[]
-}
-
-/** Tells which items the task's schema refuses (src/runtime/bundle.ts makes it). */
-export interface ItemChecker {
-  check(items: unknown[]): Promise<readonly SchemaIssues[]>
-}
-
 export interface SpoolOptions {
-  readonly checker?: ItemChecker | undefined
+  /** Tells which items the task's schema refuses. */
+  readonly checker?: Pick<ItemChecker, 'check'> | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -122,14 +113,14 @@ class Spooler {
     if (checker === undefined) return
     for (let from = 0; from < items.length; from += ITEMS_PER_CHECK) {
       const part = items.slice(from, from + ITEMS_PER_CHECK)
-      const [refused] = await checker.check(part)
+      const [refused] = await this.numbered(from, () => checker.check(part))
       if (refused !== undefined) throw itemRefused(this.encoded + from + refused.index, refused)
     }
   }
 
   /** Encodes items as one piece, or as halves when the guess was too low. */
   private async encode(items: unknown[]): Promise<void> {
-    const bytes = this.encodeOnce(items)
+    const bytes = await this.numbered(0, () => encodeSegment(items))
     if (bytes.byteLength <= MAX_PIECE_BYTES || items.length === 1) {
       if (bytes.byteLength > MAX_ITEM_BYTES) throw itemTooLarge(this.encoded, bytes.byteLength)
       this.encoded += items.length
@@ -141,12 +132,16 @@ class Spooler {
     await this.encode(items.slice(middle))
   }
 
-  private encodeOnce(items: unknown[]): Uint8Array {
+  /** Errors that name an item within a part of `waiting` name it within the job instead. */
+  private async numbered<T>(from: number, act: () => T | Promise<T>): Promise<T> {
     try {
-      return encodeSegment(items)
+      return await act()
     } catch (error) {
-      if (!isMeshError(error)) throw error
-      throw atItem(error, this.encoded + Number(error.details.index ?? 0))
+      if (!isMeshError(error) || typeof error.details.index !== 'number') throw error
+      const index = this.encoded + from + error.details.index
+      const message = error.message.replace(/(the value of )?item \d+/, `item ${index}`)
+      const details = { ...error.details, index }
+      throw new MeshError(error.code, message, { cause: error, details })
     }
   }
 
@@ -175,12 +170,6 @@ class Spooler {
   }
 }
 
-/** The same error, told of the item's number within the job instead of within its piece. */
-function atItem(error: MeshError, index: number): MeshError {
-  const message = error.message.replace(/the value of item \d+/, `item ${index}`)
-  return new MeshError(error.code, message, { cause: error, details: { ...error.details, index } })
-}
-
 function itemTooLarge(index: number, sizeBytes: number): MeshError {
   return new MeshError(
     'ERR_MESH_VALUE_TOO_LARGE',
@@ -189,28 +178,12 @@ function itemTooLarge(index: number, sizeBytes: number): MeshError {
   )
 }
 
-export function itemRefused(index: number, refused: SchemaIssues): MeshError {
-  const issues = refused.issues.map((issue) => ({
-    message: issue.message,
-    path: pathText(issue.path),
-  }))
-  const first = issues[0]
-  const at = first === undefined || first.path === '' ? '' : ` at ${first.path}`
+export function itemRefused(index: number, refused: RefusedItem): MeshError {
+  const { issues } = refused
   const more = issues.length > 1 ? ` (and ${issues.length - 1} more)` : ''
   return new MeshError(
     'ERR_MESH_ITEM_REFUSED',
-    `the task's input schema refuses item ${index}${at}: ${first?.message ?? 'no reason given'}${more}`,
+    `the task's input schema refuses item ${index}: ${issues[0] ?? 'no reason given'}${more}`,
     { details: { index, issues } },
   )
-}
-
-/** A Standard Schema path as one reads it: `a.0.b`. */
-function pathText(path: unknown): string {
-  if (typeof path === 'string') return path
-  if (!Array.isArray(path)) return ''
-  return path
-    .map((step: unknown) =>
-      String(typeof step === 'object' && step !== null ? (step as { key?: unknown }).key : step),
-    )
-    .join('.')
 }

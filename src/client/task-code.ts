@@ -1,25 +1,21 @@
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../base/errors.ts'
-import {
-  bundleInline,
-  bundleTaskFile,
-  createItemChecker,
-  type TaskBundle as RuntimeBundle,
-} from '../runtime/bundle.ts'
+import type { ItemChecker, TaskBundle as RuntimeBundle } from '../runtime/bundle.ts'
 import { describe, isTask } from '../runtime/task.ts'
 import type { BlobHash } from '../scheduler/types.ts'
-import { type ItemChecker, itemRefused } from './spool.ts'
+import { itemRefused } from './spool.ts'
 
 /** A task's code, bundled. */
 export type TaskBundle = RuntimeBundle & { readonly hash: BlobHash }
 
-/** Bundles of tasks and functions of this process: their code cannot change, so that a second submit costs no bundling. */
-const inline = new WeakMap<object, Promise<RuntimeBundle>>()
+/** Loaded when first used: programs that only read results need neither esbuild nor a parser. */
+const bundler = () => import('../runtime/bundle.ts')
 
 /** @throws ERR_MESH_TASK_* */
 export async function bundleOf(task: object | string): Promise<TaskBundle> {
   if (typeof task === 'string' || task instanceof URL) {
-    return (await bundleTaskFile(pathOf(task))) as TaskBundle
+    const path = pathOf(task)
+    return (await (await bundler()).bundleTaskFile(path)) as TaskBundle
   }
   if (typeof task !== 'function' && !isTask(task)) {
     throw new MeshError(
@@ -27,13 +23,8 @@ export async function bundleOf(task: object | string): Promise<TaskBundle> {
       `a task is what defineTask returns, a function, or the path of a task file, not ${describe(task)}`,
     )
   }
-  let bundle = inline.get(task)
-  if (bundle === undefined) {
-    bundle = bundleInline(task as Parameters<typeof bundleInline>[0])
-    inline.set(task, bundle)
-    bundle.catch(() => inline.delete(task))
-  }
-  return (await bundle) as TaskBundle
+  const { bundleInline } = await bundler()
+  return (await bundleInline(task as Parameters<typeof bundleInline>[0])) as TaskBundle
 }
 
 /** Runs `use` with what checks items against the task's schema; undefined when it has none. */
@@ -41,7 +32,8 @@ export async function withChecker<T>(
   bundle: TaskBundle,
   use: (checker: ItemChecker | undefined) => Promise<T>,
 ): Promise<T> {
-  if (bundle.inputSchema === undefined) return use(undefined)
+  if (!bundle.hasSchema) return use(undefined)
+  const { createItemChecker } = await bundler()
   const checker = await createItemChecker(bundle)
   try {
     return await use(checker)

@@ -1,7 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism, hostname } from 'node:os'
-import { toHex } from '../base/bytes.ts'
 import { MeshError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { defaultDataDir } from '../base/paths.ts'
@@ -10,7 +8,8 @@ import type { PeerId } from '../scheduler/types.ts'
 import { lockFolder } from '../store/folder-lock.ts'
 import { loadOrCreateIdentity } from '../store/identity.ts'
 import { openStore } from '../store/level-store.ts'
-import { loadMesh, type MeshFile, saveMesh } from '../store/mesh-file.ts'
+import { createMeshKey, loadMesh, type MeshFile, meshIdOf, saveMesh } from '../store/mesh-file.ts'
+import type { Store } from '../store/types.ts'
 import { serveControl } from './control/server.ts'
 import type { Peer, PeerConfig } from './peer.ts'
 import type { MeshBackend } from './types.ts'
@@ -46,6 +45,7 @@ export interface Membership {
 /** How long `join TICKET` tries the ticket's addresses before it says that nobody answers. */
 const REACH_TIMEOUT_MS = 8_000
 const MAX_SLOTS = 1024
+const PORT_KEY = 'port'
 
 /** Locks a data folder and reads (or makes) what it holds: identity, mesh, store. */
 export async function openFolder(options: OpenOptions): Promise<Membership> {
@@ -77,14 +77,15 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         name: options.name ?? hostname(),
         version: VERSION,
         slots,
-        listen: options.listen ?? [`/ip4/0.0.0.0/tcp/${mesh.port ?? 0}`],
+        listen: options.listen ?? [`/ip4/0.0.0.0/tcp/${await lastPort(store)}`],
         bootstrap: mesh.addresses,
         mdns: options.mdns ?? true,
         log: logger,
       },
       reach: async (peer) => {
         if (ticket !== undefined) await reachTicket(peer, ticket.addresses)
-        await saveMesh(dataDir, { ...mesh, addresses: bootstrap, ...portOf(peer) })
+        await saveMesh(dataDir, { key: mesh.key, addresses: bootstrap })
+        await keepPort(store, peer)
       },
       serve: async (backend) => {
         server = await serveControl(backend, { dataDir, onLeave: () => void backend.close() })
@@ -117,7 +118,7 @@ async function meshOf(
 ): Promise<MeshFile> {
   const known = await loadMesh(dataDir)
   if (known === undefined) {
-    const key = ticket?.meshKey ?? new Uint8Array(randomBytes(32))
+    const key = ticket?.meshKey ?? createMeshKey()
     return { key, id: meshIdOf(key), addresses: [] }
   }
   if (ticket !== undefined && meshIdOf(ticket.meshKey) !== known.id) {
@@ -128,10 +129,6 @@ async function meshOf(
     )
   }
   return known
-}
-
-function meshIdOf(key: Uint8Array): string {
-  return toHex(createHash('sha256').update(key).digest().subarray(0, 8))
 }
 
 /** One of a ticket's peers must answer, and hold the ticket's key. */
@@ -150,7 +147,15 @@ async function reachTicket(peer: Peer, addresses: readonly string[]): Promise<vo
 }
 
 /** The port is kept over restarts, else tickets die. */
-function portOf(peer: Peer): { port?: number } {
+async function lastPort(store: Store): Promise<number> {
+  const kept = await store.getMeta(PORT_KEY)
+  return kept?.byteLength === 2 ? Buffer.from(kept).readUInt16BE(0) : 0
+}
+
+async function keepPort(store: Store, peer: Peer): Promise<void> {
   const match = /\/tcp\/(\d+)/.exec(peer.transport.addresses()[0] ?? '')
-  return match === null ? {} : { port: Number(match[1]) }
+  if (match === null) return
+  const bytes = Buffer.alloc(2)
+  bytes.writeUInt16BE(Number(match[1]))
+  await store.putMeta(PORT_KEY, bytes)
 }

@@ -108,7 +108,10 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     this.aborted = true
     const { worker } = this
     // Between two legs, or while a bundle loads, nothing of ours runs.
-    if (this.leg === undefined || worker === undefined) return this.finish('aborted')
+    if (this.leg === undefined || worker === undefined) {
+      this.finish('aborted')
+      return
+    }
     worker.abort()
     this.abortTimer = setTimeout(() => worker.kill('aborted'), Math.max(graceMs, ABORT_GRACE_MS))
   }
@@ -271,7 +274,10 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     this.worker = undefined
     if (leg === undefined) return
     this.endLeg(performance.now() - leg.startedAt)
-    if (this.aborted) return this.finish('aborted')
+    if (this.aborted) {
+      this.finish('aborted')
+      return
+    }
     const item = blamed(death, leg)
     if (item === undefined || item < this.reached || item >= leg.hi) {
       this.carefulTo = Math.min(this.request.hi, this.reached + CAREFUL_ITEMS)

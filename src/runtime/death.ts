@@ -1,11 +1,11 @@
 /** Says why a worker died, in the words of the error that an item gets for it. */
-import type { Death } from './worker-process.ts'
 import type { ErrorFrame } from './worker/frames.ts'
+import type { Death } from './worker-process.ts'
 
 const OUT_OF_MEMORY =
   /heap out of memory|Allocation failed|out of memory|bad_alloc|Cannot allocate memory|OOM/i
-/** How V8 and malloc end a process that got no memory. */
-const CRASH_SIGNALS = new Set(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV', 'SIGBUS'])
+/** How V8 and malloc end a process that got no memory; a script without native code hardly gets them otherwise. */
+const CRASH_SIGNALS = new Set(['SIGTRAP', 'SIGILL', 'SIGSEGV', 'SIGBUS'])
 /** Sent by somebody else: a person, or the system when the whole machine is out of memory. */
 const OUTSIDE_SIGNALS = new Set(['SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT'])
 
@@ -31,7 +31,10 @@ export function explainDeath(death: Death, timeLimitMs: number | undefined): Dea
     return inside('ERR_MESH_WORKER_DIED', 'the task took too long to load and was killed')
   }
   if (death.killed === 'protocol') {
-    return inside('ERR_MESH_WORKER_DIED', 'the task wrote on the pipes of its worker and was killed')
+    return inside(
+      'ERR_MESH_WORKER_DIED',
+      'the task wrote on the pipes of its worker and was killed',
+    )
   }
   const { dying, signal, exitCode } = death
   const lastWords = dying?.error
@@ -42,8 +45,14 @@ export function explainDeath(death: Death, timeLimitMs: number | undefined): Dea
     }
     return { error, outside: false }
   }
-  if (signal !== null && CRASH_SIGNALS.has(signal) && OUT_OF_MEMORY.test(death.stderr)) {
+  if (signal !== null && OUT_OF_MEMORY.test(death.stderr)) {
     return inside('ERR_MESH_MEMORY_LIMIT', memoryMessage(death))
+  }
+  if (signal !== null && CRASH_SIGNALS.has(signal)) {
+    return inside(
+      'ERR_MESH_MEMORY_LIMIT',
+      `the worker crashed with ${signal}, most likely because the task needed more memory than its cap of ${mebibytes(death)} MB; --memory sets the cap`,
+    )
   }
   if (signal !== null && OUTSIDE_SIGNALS.has(signal)) {
     const error = {
@@ -54,10 +63,7 @@ export function explainDeath(death: Death, timeLimitMs: number | undefined): Dea
     return { error, outside: true }
   }
   if (signal !== null) {
-    return inside(
-      'ERR_MESH_WORKER_DIED',
-      `the worker crashed with ${signal}; so may a task that reached its memory cap of ${mebibytes(death)} MB (--memory)`,
-    )
+    return inside('ERR_MESH_WORKER_DIED', `the worker crashed with ${signal}`)
   }
   return inside('ERR_MESH_WORKER_DIED', `the task called process.exit(${exitCode ?? ''})`)
 }
@@ -66,7 +72,6 @@ function memoryMessage(death: Death): string {
   return `the task needed more memory than its cap of ${mebibytes(death)} MB; --memory sets the cap`
 }
 
-/** For an allocation that was refused but did not end the process. */
-export function mebibytes(of: { readonly memoryBytes: number }): number {
+function mebibytes(of: Death): number {
   return Math.round(of.memoryBytes / 2 ** 20)
 }

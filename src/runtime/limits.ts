@@ -42,7 +42,7 @@ export const ABORT_GRACE_MS = 30
 /** Loading a bundle and running its setup(): a model may take a while, an endless loop must not hold a slot for good. */
 export const LOAD_TIMEOUT_MS = 120_000
 /** Loading a task file once, on the submitter, to see what it exports. */
-export const CHECK_TIMEOUT_MS = 15_000
+export const CHECK_TIMEOUT_MS = 30_000
 /** A bundle that failed to load is not tried again for so long: no storm of processes. */
 export const BROKEN_BUNDLE_MS = 15_000
 /** How many broken bundles are remembered. */
@@ -54,8 +54,8 @@ export const IDLE_MS = 60_000
 export const DEFAULT_MEMORY_BYTES = 512 * MiB
 /** The least cap that Node itself starts under. */
 export const MIN_MEMORY_BYTES = 64 * MiB
-/** What Node itself maps before a task allocates anything; added to the cap so that the cap is the task's own. */
-export const NODE_OVERHEAD_BYTES = 64 * MiB
+/** What Node itself maps (64 MiB measured) and V8 needs to say in its last moment that the heap is full; added to the cap of the data segment. */
+export const NODE_OVERHEAD_BYTES = 128 * MiB
 /** A worker is replaced once its resident memory passes this share of its cap: leaks end in a fresh process, not in a death. */
 export const RECYCLE_AT = 0.75
 
@@ -71,6 +71,8 @@ export const MAX_LOG_CHARS_PER_CHUNK = 1 * MiB
 /** What is kept of a worker's stderr to explain its death. */
 export const STDERR_TAIL_CHARS = 8 * KiB
 
+/** Cap of the process that loads a task file to look at it, and checks items. */
+export const CHECK_MEMORY_BYTES = 1024 * MiB
 /** Items checked against a schema in one message to the checking process. */
 export const CHECK_BATCH_ITEMS = 4096
 /** …and their encoded size, about. */

@@ -12,7 +12,13 @@ import {
   NODE_OVERHEAD_BYTES,
   RECYCLE_AT,
 } from './limits.ts'
-import type { ChunkHooks, ChunkRequest, Runtime, RuntimeStats, RunningChunkHandle } from './types.ts'
+import type {
+  ChunkHooks,
+  ChunkRequest,
+  RunningChunkHandle,
+  Runtime,
+  RuntimeStats,
+} from './types.ts'
 import type { ErrorFrame } from './worker/frames.ts'
 import { WorkerProcess } from './worker-process.ts'
 

@@ -5,11 +5,7 @@
  */
 import { addExtension, Packr, Unpackr } from 'msgpackr/pack'
 import { MeshError } from '../base/errors.ts'
-import {
-  MAX_MESSAGE_CHARS,
-  MAX_STACK_CHARS,
-  MAX_VALUE_BYTES,
-} from './limits.ts'
+import { MAX_MESSAGE_CHARS, MAX_STACK_CHARS, MAX_VALUE_BYTES } from './limits.ts'
 import { describe } from './task.ts'
 import type { ItemError } from './types.ts'
 

@@ -11,12 +11,16 @@ const PLACE = /(?:[^\s()]*\/)?(?:bundle-([0-9a-f]{12})|([0-9a-f]{64}))\.mjs:(\d+
 export function mapStack(stack: string, map: string, bundleHash: string): string {
   const sources = readMap(map)
   if (sources === undefined) return stack
-  return stack.replace(PLACE, (whole: string, short?: string, full?: string, line = '', column = '') => {
-    if (full !== undefined ? full !== bundleHash : !bundleHash.startsWith(short ?? '-')) return whole
-    const entry = sources.findEntry(Number(line) - 1, Number(column) - 1)
-    if (!('originalSource' in entry) || entry.originalSource === undefined) return whole
-    return `${showSource(entry.originalSource)}:${entry.originalLine + 1}:${entry.originalColumn + 1}`
-  })
+  return stack.replace(
+    PLACE,
+    (whole: string, short?: string, full?: string, line = '', column = '') => {
+      if (full !== undefined ? full !== bundleHash : !bundleHash.startsWith(short ?? '-'))
+        return whole
+      const entry = sources.findEntry(Number(line) - 1, Number(column) - 1)
+      if (!('originalSource' in entry) || entry.originalSource === undefined) return whole
+      return `${showSource(entry.originalSource)}:${entry.originalLine + 1}:${entry.originalColumn + 1}`
+    },
+  )
 }
 
 /** The parsed map of the last bundle: a job's errors come by the thousand. */

@@ -1,5 +1,6 @@
 /** What a user writes: `export default defineTask({ name, run(item, ctx) { … } })`. */
 import { MeshError } from '../base/errors.ts'
+import { MAX_ISSUES_PER_ITEM } from './limits.ts'
 
 /** The brand is in the global registry, so that the copy of this module inside a worker recognises its tasks too. */
 export const TASK_BRAND: unique symbol = Symbol.for('meshwork.task') as never
@@ -147,9 +148,20 @@ function invalid(message: string): MeshError {
 /** A value in a few words, for a message. */
 export function describe(value: unknown): string {
   if (value === undefined || value === null) return String(value)
-  if (typeof value === 'string') return value.length > 40 ? `a string of ${value.length}` : `"${value}"`
+  if (typeof value === 'string')
+    return value.length > 40 ? `a string of ${value.length}` : `"${value}"`
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return 'an array'
   if (typeof value === 'object') return 'an object'
   return `${typeof value} ${String(value)}`
+}
+
+/** The first issues of one item, each as `path: message`. */
+export function describeIssues(issues: readonly SchemaIssue[]): string[] {
+  return issues.slice(0, MAX_ISSUES_PER_ITEM).map(({ message, path = [] }) => {
+    const keys = path.map((part) =>
+      String(typeof part === 'object' && part !== null ? part.key : part),
+    )
+    return keys.length === 0 ? message : `${keys.join('.')}: ${message}`
+  })
 }

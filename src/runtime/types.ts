@@ -1,5 +1,7 @@
 /** The contract between a peer and the processes that run its chunks. */
 
+import type { StandardSchema } from './task.ts'
+
 export interface ItemError {
   /** Item number within the job. */
   readonly index: number
@@ -97,4 +99,19 @@ export interface Runtime {
   warm?(request: Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer'>): void
   stats(): RuntimeStats
   close(): Promise<void>
+}
+
+/** A task made ready to travel (bundle.ts). */
+export interface TaskBundle {
+  /** The task's name. */
+  readonly name: string
+  /** The module, as peers get it. */
+  readonly code: Uint8Array
+  /** SHA-256 of `code`, hex. */
+  readonly hash: string
+  /** Its source map (JSON), for mapStack: stays with the submitter. '' when the code is the user's own text. */
+  readonly map: string
+  readonly hasSchema: boolean
+  /** The task's input schema, if it has one. Of a task file it lives in another process: createItemChecker is the fast way to use it. */
+  readonly inputSchema?: StandardSchema
 }

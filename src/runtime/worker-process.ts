@@ -2,8 +2,8 @@
 import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { killGroup, launchWorker, type WorkerChannels } from './launch.ts'
-import { LineSplitter } from './lines.ts'
 import { STDERR_TAIL_CHARS } from './limits.ts'
+import { LineSplitter } from './lines.ts'
 import { decodeValue, encodeValue } from './segment.ts'
 import {
   type CheckedFrame,

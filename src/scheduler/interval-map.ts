@@ -119,14 +119,15 @@ export class IntervalMap<S extends Range> {
     if (start < from) merged.push(left!)
     for (const piece of pieces) append(merged, piece, rules)
     if (end > to) append(merged, right!, rules)
-    const removed: S[] = []
-    for (let i = start; i < end; i += 1) if (!merged.includes(spans[i]!)) removed.push(spans[i]!)
-    const put = merged.filter((piece) => {
-      for (let i = start; i < end; i += 1) if (spans[i] === piece) return false
-      return true
-    })
-    spans.splice(start, end - start, ...merged)
-    return { changed, removed, put }
+    const old = spans.splice(start, end - start, ...merged)
+    if (old.length === 0) return { changed, removed: [], put: merged }
+    const kept = new Set(merged)
+    const were = new Set(old)
+    return {
+      changed,
+      removed: old.filter((span) => !kept.has(span)),
+      put: merged.filter((span) => !were.has(span)),
+    }
   }
 
   private firstEndingAfter(item: number): number {

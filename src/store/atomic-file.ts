@@ -20,9 +20,10 @@ export async function writeFileAtomic(path: string, data: string): Promise<void>
   }
 }
 
-/** A small JSON file; undefined when there is none. ERR_MESH_STORE_DAMAGED when `read` finds it is not what it should be. */
+/** A small JSON file; undefined when there is none. ERR_MESH_STORE_DAMAGED, with `advice`, when `read` finds it is not what it should be. */
 export async function readJsonFile<T>(
   path: string,
+  advice: string,
   read: (value: Record<string, unknown>) => T | undefined,
 ): Promise<T | undefined> {
   let source: string
@@ -34,7 +35,8 @@ export async function readJsonFile<T>(
   }
   const value = parseObject(source)
   const result = value && read(value)
-  if (result === undefined) throw damaged(path, 'it is not the JSON that was written there')
+  if (result === undefined)
+    throw damaged(path, 'it is not what was written there', undefined, advice)
   return result
 }
 

@@ -51,7 +51,8 @@ export function createFileBlobs(dir: string): BlobStore {
         return facts
       })
     },
-    write: (source, expect) => store((file) => pour(source, expect, (part) => writeAll(file, part))),
+    write: (source, expect) =>
+      store((file) => pour(source, expect, (part) => writeAll(file, part))),
     has: (hash) => existsSync(path(hash)),
     size,
     path,

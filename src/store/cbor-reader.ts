@@ -48,7 +48,7 @@ export class CborReader {
     const length = this.length(BYTES, what, max)
     const start = this.at
     this.at += length
-    return this.buffer.subarray(start, this.at)
+    return new Uint8Array(this.buffer.buffer, this.buffer.byteOffset + start, length)
   }
 
   /** Exactly `size` bytes, as hex. */

@@ -1,7 +1,15 @@
+import { encode } from 'cborg'
 import { protocolError } from './cbor-reader.ts'
 
 /** What the protocol's arrays are made of; cborg writes them in canonical form. */
 export type CborValue = number | string | Uint8Array | null | CborValue[]
+
+/** Canonical CBOR. */
+export function encodeCbor(value: CborValue): Uint8Array {
+  const bytes = encode(value)
+  // cborg gives a Buffer or not, by size: one kind for all who compare.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+}
 
 export function uint(value: number, what: string): number {
   if (!Number.isSafeInteger(value) || value < 0) {

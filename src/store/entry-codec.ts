@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { encode } from 'cborg'
 import type {
   Entry,
   EntryBody,
@@ -12,7 +11,7 @@ import type {
 } from '../scheduler/types.ts'
 import { bodyValue, readBody } from './body-codec.ts'
 import { CborReader, protocolError } from './cbor-reader.ts'
-import { hexBytes, uint } from './cbor-values.ts'
+import { encodeCbor, hexBytes, uint } from './cbor-values.ts'
 import { MAX_ENTRY_BYTES } from './limits.ts'
 
 export { jobIdOf } from './spec-codec.ts'
@@ -31,7 +30,7 @@ export function entryHash(bytes: Uint8Array): EntryHash {
  */
 export function encodeEntry(header: EntryHeader, body: EntryBody): Uint8Array {
   const { code, value } = bodyValue(body)
-  const bytes = encode([
+  const bytes = encodeCbor([
     ENTRY_VERSION,
     hexBytes(header.author, 32, 'author'),
     hexBytes(header.session, 16, 'session'),

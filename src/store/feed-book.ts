@@ -76,6 +76,8 @@ export class FeedBook {
   private readonly ownSessions = new Set<string>()
   /** Feeds cut because their author forked them. */
   private readonly forked = new Set<string>()
+  /** Jobs that are being deleted: nothing grows there. */
+  private readonly blocked = new Set<JobId>()
   private readonly dirty = new Set<FeedState>()
   private readonly feedListDirty = new Set<JobId>()
   private readonly forkChanges: Change[] = []
@@ -130,9 +132,13 @@ export class FeedBook {
   /** Stages an entry of this peer's own. Throws ERR_MESH_INTERNAL when it does not continue its feed. */
   append(entry: Entry): void {
     invariant(entry.author === this.parts.self, 'an appended entry is by this peer')
+    invariant(!this.blocked.has(entry.job), 'nothing is appended to a job that is being deleted')
     const state = this.find(entry.job, entry) ?? this.addFeed(entry.job, entry)
     const own = this.ownSessions.has(entry.session)
-    invariant(own || state.seq === 0, 'a feed is never reopened: each process start is a new session')
+    invariant(
+      own || state.seq === 0,
+      'a feed is never reopened: each process start is a new session',
+    )
     invariant(
       entry.seq === state.seq + 1 && entry.prev === state.hash,
       `entry ${entry.seq} does not follow entry ${state.seq} of its feed`,
@@ -157,6 +163,7 @@ export class FeedBook {
   private takeIn(run: Run, first: EntryHeader): IngestResult {
     const { job } = first
     const feed: FeedId = { author: first.author, session: first.session }
+    if (this.blocked.has(job)) return { status: 'gap', feed, job, have: 0 }
     const state = this.find(job, feed)
     const have = state?.seq ?? 0
     const lastSeq = first.seq + run.entries.length - 1
@@ -364,8 +371,16 @@ export class FeedBook {
     this.feedListDirty.add(job)
   }
 
+  block(job: JobId): void {
+    this.blocked.add(job)
+  }
+
+  unblock(job: JobId): void {
+    this.blocked.delete(job)
+  }
+
+  /** Drops a blocked job whose entries are all written. */
   forget(job: JobId): void {
-    for (const state of this.jobs.get(job)?.feeds.values() ?? []) this.dirty.delete(state)
     for (const name of this.forked) if (name.startsWith(job)) this.forked.delete(name)
     this.jobs.delete(job)
     this.ended.delete(job)

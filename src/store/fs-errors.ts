@@ -26,13 +26,21 @@ export function diskFull(path: string, cause: unknown): MeshError {
   )
 }
 
-export function damaged(path: string, what: string, cause?: unknown): MeshError {
-  return new MeshError(
-    'ERR_MESH_STORE_DAMAGED',
-    `the data in ${path} is damaged (${what}). Move that folder away, keep it if the results in it matter, ` +
-      'and start again: jobs that other peers hold come back from them.',
-    { cause, details: { path } },
-  )
+const START_ANEW =
+  'Move that folder away, keep it if the results in it matter, and start again: ' +
+  'jobs that other peers hold come back from them.'
+
+/** `advice` says what to do about it. */
+export function damaged(
+  path: string,
+  what: string,
+  cause?: unknown,
+  advice: string = START_ANEW,
+): MeshError {
+  return new MeshError('ERR_MESH_STORE_DAMAGED', `${path} is damaged: ${what}. ${advice}`, {
+    cause,
+    details: { path },
+  })
 }
 
 /** What a failed write means to the user; other errors pass as they are. */

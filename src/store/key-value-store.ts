@@ -1,13 +1,6 @@
-import { isMeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
-import type {
-  DoneSpan,
-  Entry,
-  JobId,
-  OwnerSpan,
-  PeerId,
-  ViewChange,
-} from '../scheduler/types.ts'
+import type { DoneSpan, Entry, JobId, OwnerSpan, PeerId, ViewChange } from '../scheduler/types.ts'
 import { decodeEntry, entryHash } from './entry-codec.ts'
 import { FeedBook } from './feed-book.ts'
 import { damaged } from './fs-errors.ts'
@@ -22,8 +15,8 @@ import {
   jobKey,
   jobOfKey,
   jobRange,
-  kindRange,
   type KeyRange,
+  kindRange,
   metaKey,
   PREFIX,
 } from './keys.ts'
@@ -43,15 +36,7 @@ import {
 } from './records.ts'
 import { ENTRY_OVERHEAD_BYTES, RUN_OVERHEAD_BYTES } from './run-codec.ts'
 import { createVerifier, type VerifyEnd } from './signatures.ts'
-import type {
-  BlobStore,
-  FeedHead,
-  FeedId,
-  IngestResult,
-  Run,
-  Store,
-  StoredJob,
-} from './types.ts'
+import type { BlobStore, FeedHead, FeedId, IngestResult, Run, Store, StoredJob } from './types.ts'
 
 /** Version of keys.ts and records.ts. */
 const SCHEMA = 1
@@ -261,6 +246,7 @@ export class KeyValueStore implements Store {
   async deleteJob(job: JobId): Promise<void> {
     if (this.deleting.has(job)) return
     this.deleting.add(job)
+    this.book.block(job)
     try {
       await this.commit.flush()
       this.book.forget(job)
@@ -272,6 +258,7 @@ export class KeyValueStore implements Store {
       await this.clearJob(job)
     } finally {
       this.deleting.delete(job)
+      this.book.unblock(job)
     }
   }
 
@@ -326,7 +313,11 @@ export class KeyValueStore implements Store {
     const value = this.kv.getSync(SCHEMA_KEY)
     if (value?.[0] === SCHEMA) return
     if (value !== undefined) {
-      throw damaged(this.dir, `it has format ${value[0]}, this version of Meshwork reads ${SCHEMA}`)
+      throw new MeshError(
+        'ERR_MESH_UNSUPPORTED',
+        `${this.dir} has store format ${value[0]}, this version of Meshwork reads ${SCHEMA}: ` +
+          'use the version that wrote it, or another folder',
+      )
     }
     for await (const rows of this.kv.rows({ gte: Buffer.alloc(0), lt: Buffer.of(0xff) })) {
       if (rows.length > 0) throw damaged(this.dir, 'what was written first is missing')

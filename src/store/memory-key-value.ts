@@ -18,10 +18,7 @@ export function createMemoryKeyValue(): KeyValue {
   const within = (range: KeyRange): string[] => {
     open()
     sorted ??= [...map.keys()].sort((a, b) => (a < b ? -1 : 1))
-    return sorted.slice(
-      lowerBound(sorted, text(range.gte)),
-      lowerBound(sorted, text(range.lt)),
-    )
+    return sorted.slice(lowerBound(sorted, text(range.gte)), lowerBound(sorted, text(range.lt)))
   }
   const apply = ({ key, value }: Change): void => {
     const name = text(key)

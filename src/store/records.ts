@@ -1,14 +1,7 @@
-import { encode } from 'cborg'
-import type {
-  DoneSpan,
-  EntryHash,
-  OwnerSpan,
-  PeerId,
-  SessionId,
-} from '../scheduler/types.ts'
+import type { DoneSpan, EntryHash, OwnerSpan, PeerId, SessionId } from '../scheduler/types.ts'
 import { readResult, resultValue } from './body-codec.ts'
 import { CborReader, protocolError } from './cbor-reader.ts'
-import { hexBytes, uint } from './cbor-values.ts'
+import { encodeCbor, hexBytes, uint } from './cbor-values.ts'
 import { feedAt, readNumber, writeNumber } from './keys.ts'
 import { readSpec, specValue } from './spec-codec.ts'
 import type { FeedId, StoredJob } from './types.ts'
@@ -21,9 +14,9 @@ const STATES = ['running', 'finished', 'cancelled'] as const
 // ---------------------------------------------------------------- entries and heads
 
 export interface StoredEntry {
-  readonly bytes: Buffer
+  readonly bytes: Uint8Array
   /** Of the author over this entry's hash, where this is a signed end. */
-  readonly signature: Buffer | undefined
+  readonly signature: Uint8Array | undefined
 }
 
 export function entryValue(bytes: Uint8Array, signature: Uint8Array | undefined): Buffer {
@@ -33,9 +26,11 @@ export function entryValue(bytes: Uint8Array, signature: Uint8Array | undefined)
 }
 
 export function readEntryValue(value: Buffer): StoredEntry {
+  const view = (from: number, to: number): Uint8Array =>
+    new Uint8Array(value.buffer, value.byteOffset + from, to - from)
   return value[0] === 1
-    ? { signature: value.subarray(1, 65), bytes: value.subarray(65) }
-    : { signature: undefined, bytes: value.subarray(1) }
+    ? { signature: view(1, 65), bytes: view(65, value.length) }
+    : { signature: undefined, bytes: view(1, value.length) }
 }
 
 export function headValue(seq: number, hash: EntryHash): Buffer {
@@ -67,7 +62,7 @@ export interface ForkProof {
 }
 
 export function forkValue(proof: ForkProof): Uint8Array {
-  return encode([proof.first, proof.second])
+  return encodeCbor([proof.first, proof.second])
 }
 
 export function readForkValue(value: Buffer): ForkProof {
@@ -80,7 +75,7 @@ export function readForkValue(value: Buffer): ForkProof {
 // ---------------------------------------------------------------- views
 
 export function ownerValue(span: OwnerSpan): Uint8Array {
-  return encode([
+  return encodeCbor([
     uint(span.hi, 'hi'),
     uint(span.epoch, 'epoch'),
     uint(span.hop, 'hop'),
@@ -103,7 +98,7 @@ export function readOwnerValue(lo: number, value: Buffer): OwnerSpan {
 }
 
 export function doneSpanValue(span: DoneSpan): Uint8Array {
-  return encode([
+  return encodeCbor([
     uint(span.hi, 'hi'),
     uint(span.originLo, 'originLo'),
     hexBytes(span.hash, 32, 'hash'),
@@ -130,7 +125,7 @@ export function readDoneSpanValue(lo: number, value: Buffer): DoneSpan {
 // ---------------------------------------------------------------- jobs
 
 export function jobValue({ state, updatedAt, summary }: StoredJob): Uint8Array {
-  return encode([
+  return encodeCbor([
     RECORD_VERSION,
     STATES.indexOf(state),
     Math.round(updatedAt),

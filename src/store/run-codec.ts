@@ -1,5 +1,5 @@
-import { encode } from 'cborg'
 import { CborReader, protocolError } from './cbor-reader.ts'
+import { encodeCbor } from './cbor-values.ts'
 import { MAX_ENTRY_BYTES, MAX_RUN_BYTES, MAX_RUN_ENTRIES } from './limits.ts'
 import type { Run } from './types.ts'
 
@@ -11,7 +11,7 @@ export const ENTRY_OVERHEAD_BYTES = 3
 /** `[signature, [entry, …]]` in canonical CBOR (docs/protocol.md, "Runs"). ERR_MESH_PROTOCOL above the limits. */
 export function encodeRun(run: Run): Uint8Array {
   checkRun(run)
-  return encode([run.signature, run.entries])
+  return encodeCbor([run.signature, [...run.entries]])
 }
 
 /** The run in `bytes`: bounded, its entries views of `bytes` and not looked into. Throws ERR_MESH_PROTOCOL, nothing else. */
@@ -37,7 +37,9 @@ export function readRun(reader: CborReader): Run {
 /** ERR_MESH_PROTOCOL if a run breaks the limits. */
 export function checkRun(run: Run): void {
   if (run.signature.length !== SIGNATURE_BYTES) {
-    throw protocolError(`signature has ${run.signature.length} bytes, ${SIGNATURE_BYTES} are needed`)
+    throw protocolError(
+      `signature has ${run.signature.length} bytes, ${SIGNATURE_BYTES} are needed`,
+    )
   }
   if (run.entries.length === 0) throw protocolError('run is empty')
   if (run.entries.length > MAX_RUN_ENTRIES) {

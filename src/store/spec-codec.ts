@@ -1,15 +1,7 @@
 import { createHash } from 'node:crypto'
-import { encode } from 'cborg'
-import type {
-  BlobHash,
-  JobId,
-  JobInput,
-  JobOptions,
-  JobSpec,
-  JobTask,
-} from '../scheduler/types.ts'
-import { CborReader, protocolError } from './cbor-reader.ts'
-import { type CborValue, hexBytes, int, text, uint } from './cbor-values.ts'
+import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
+import { type CborReader, protocolError } from './cbor-reader.ts'
+import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
 import { MAX_ARGS_BYTES, MAX_NAME_BYTES } from './limits.ts'
 
 const SPEC_VERSION = 1
@@ -22,7 +14,7 @@ const INPUT_PIECES = 1
  * ERR_MESH_PROTOCOL for a spec that no peer would take (a count that is not an integer, args above 4 KiB…).
  */
 export function jobIdOf(spec: JobSpec): JobId {
-  const bytes = encode(specValue(spec))
+  const bytes = encodeCbor(specValue(spec))
   return createHash('sha256').update(bytes).digest('hex') as JobId
 }
 

@@ -100,11 +100,13 @@ class ControlClient implements MeshBackend {
 
   /** Resolves when the peer has stopped. */
   async leave(): Promise<void> {
-    const answer = await this.open({ method: 'POST', path: 'leave' })
     try {
+      const answer = await this.open({ method: 'POST', path: 'leave' })
       for await (const _ of answer);
-    } catch {
-      // The process went with the connection: gone all the same.
+    } catch (error) {
+      // Gone with the connection: what was asked for, whoever asked first.
+      const { code } = this.explain(error)
+      if (code !== 'ERR_MESH_STOPPED' || this.closed) throw error
     }
   }
 
@@ -140,8 +142,8 @@ class ControlClient implements MeshBackend {
     } catch (error) {
       if (!signal?.aborted) throw this.explain(error)
     } finally {
-      // Read to its end, the connection serves the next call; left early, it is of no more use.
-      if (answer?.readableEnded !== true) answer?.destroy()
+      // Left early or not: a connection that streamed is not kept.
+      answer?.destroy()
     }
   }
 

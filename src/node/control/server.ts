@@ -30,7 +30,7 @@ export interface ControlServer {
 }
 
 /**
- * Serves a peer to commands and programs of the same user: HTTP over a Unix socket of mode 0600. docs/protocol.md has the end points.
+ * Serves a peer to commands and programs of the same user: HTTP over a Unix socket of mode 0600. docs/control-socket.md has the end points.
  * @throws ERR_MESH_FOLDER_LOCKED when another process serves the same folder
  */
 export async function serveControl(
@@ -93,16 +93,15 @@ class Served {
     this.closing.abort()
     const grace = new AbortController()
     const timer = setTimeout(() => grace.abort(), CLOSE_GRACE_MS)
-    await Promise.race([Promise.all(this.active), once(grace.signal, 'abort')])
+    const over = once(grace.signal, 'abort')
+    await Promise.race([Promise.all(this.active), over])
+    const sockets = [...this.sockets].filter((socket) => !this.leaving.has(socket))
+    const closed = sockets.map((socket) => new Promise((resolve) => socket.on('close', resolve)))
+    // What was answered still goes out, to those who read.
+    for (const socket of sockets) socket.destroySoon()
+    await Promise.race([Promise.all(closed), over])
     clearTimeout(timer)
-    const closed: Promise<unknown>[] = []
-    for (const socket of this.sockets) {
-      if (this.leaving.has(socket)) continue
-      closed.push(once(socket, 'close'))
-      // What was answered still goes out.
-      if (socket.writableLength === 0) socket.destroy()
-      else socket.destroySoon()
-    }
+    for (const socket of sockets) socket.destroy()
     await Promise.all(closed)
   }
 

@@ -64,6 +64,8 @@ export interface Transport {
   ): Promise<boolean>
   /** Tag a peer we work with, so that the connection manager keeps it. */
   keep(peer: PeerId, on: boolean): void
+  /** A peer's addresses as its advert says: dialled while it is not connected; of two peers the one with the smaller id dials first. */
+  learn(peer: PeerId, addresses: readonly string[]): void
   strikes(): PeerStrikes[]
   disconnect(peer: PeerId): Promise<void>
   stop(): Promise<void>

@@ -44,7 +44,9 @@ export class Console {
       done?: (error?: Error) => void,
     ): boolean => {
       const text =
-        typeof chunk === 'string' ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString()
+        typeof chunk === 'string'
+          ? chunk
+          : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString()
       this.write(stream, text)
       const callback = typeof encoding === 'function' ? encoding : done
       if (callback !== undefined) process.nextTick(callback)

@@ -2,8 +2,8 @@ import { format } from 'node:util'
 import { MeshError } from '../../base/errors.ts'
 import { ITEM_PROGRESS_MS } from '../limits.ts'
 import type { TaskContext } from '../task.ts'
-import { FRAME } from './frames.ts'
 import type { Console } from './console.ts'
+import { FRAME } from './frames.ts'
 import { report } from './reporter.ts'
 
 /** The `ctx` of a worker: one object, its fields set before each item. */

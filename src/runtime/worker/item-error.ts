@@ -8,7 +8,8 @@ export function showBundleAs(url: string, path: string, shown: string): void {
   bundleFile = { url, path, shown }
 }
 
-const OUT_OF_MEMORY = /array buffer allocation failed|could not allocate memory|invalid array buffer length/i
+const OUT_OF_MEMORY =
+  /array buffer allocation failed|could not allocate memory|invalid array buffer length/i
 
 export function toErrorFrame(thrown: unknown, code = 'ERR_MESH_ITEM_THREW'): ErrorFrame {
   try {

@@ -90,7 +90,8 @@ function chooseTask(
   if (exports === undefined) {
     // joinMesh() at the top level of a task file: its exports never come, but a single task can only be the one that is meant.
     const [only, another] = tasks.values()
-    if (only !== undefined && another === undefined) return { kind: 'task', name: only.name, task: only }
+    if (only !== undefined && another === undefined)
+      return { kind: 'task', name: only.name, task: only }
   }
   const found = exports?.default
   if (isTask(found)) return { kind: 'task', name: found.name, task: found }

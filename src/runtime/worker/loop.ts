@@ -5,13 +5,7 @@
  * Marks tell the peer which item to blame for a death. Slow items are announced one by one (`exact`); fast ones by a mark every
  * few milliseconds, and after a death the peer runs those few again one by one (`careful`).
  */
-import {
-  FAST_ITEMS_TO_RELAX,
-  FLUSH_MS,
-  MARK_MS,
-  SLOW_ITEM_MS,
-  YIELD_MS,
-} from '../limits.ts'
+import { FAST_ITEMS_TO_RELAX, FLUSH_MS, MARK_MS, SLOW_ITEM_MS, YIELD_MS } from '../limits.ts'
 import type { Task } from '../task.ts'
 import type { ItemError } from '../types.ts'
 import type { WorkerContext } from './context.ts'
@@ -197,7 +191,11 @@ export class ChunkLoop {
       ctx.renew()
       return
     }
-    const error: ItemError = { ...this.explain(thrown, timedOut), index: this.at, attempts: attempt }
+    const error: ItemError = {
+      ...this.explain(thrown, timedOut),
+      index: this.at,
+      attempts: attempt,
+    }
     this.next(this.output.addFailure(error))
   }
 

@@ -1,9 +1,8 @@
 /** Entry of a worker process: runs the chunks of one bundle for one peer. Started by launch.ts, never by hand. */
 import { Socket } from 'node:net'
 import { MeshError } from '../../base/errors.ts'
-import { MAX_ISSUES_PER_ITEM } from '../limits.ts'
 import { decodeSegments, decodeValue } from '../segment.ts'
-import type { StandardSchema, SchemaIssue } from '../task.ts'
+import { describeIssues, type StandardSchema } from '../task.ts'
 import { Console } from './console.ts'
 import { WorkerContext } from './context.ts'
 import {
@@ -49,12 +48,15 @@ process.on('exit', (exitCode) => {
   report(FRAME.dying, frame)
 })
 
-async function init(frame: InitFrame): Promise<{ loaded: LoadedTask; ctx: WorkerContext } | undefined> {
+async function init(
+  frame: InitFrame,
+): Promise<{ loaded: LoadedTask; ctx: WorkerContext } | undefined> {
   try {
     const args = frame.args === undefined ? undefined : decodeValue(frame.args)
     const ctx = new WorkerContext(args, frame.peer, lines)
     const loaded = await loadBundle(frame.bundle)
-    if (!frame.checkOnly && loaded.task.setup !== undefined) ctx.state = await loaded.task.setup(ctx)
+    if (!frame.checkOnly && loaded.task.setup !== undefined)
+      ctx.state = await loaded.task.setup(ctx)
     const ready: ReadyFrame = {
       name: loaded.name,
       kind: loaded.kind,
@@ -63,12 +65,20 @@ async function init(frame: InitFrame): Promise<{ loaded: LoadedTask; ctx: Worker
     report(FRAME.ready, ready)
     return { loaded, ctx }
   } catch (error) {
-    const code = error instanceof MeshError ? error.code : 'ERR_MESH_ITEM_THREW'
-    report(FRAME.loadFailed, toErrorFrame(error, code))
+    report(FRAME.loadFailed, toErrorFrame(error, codeOfLoadError(error)))
     return undefined
   } finally {
     lines.endChunk()
   }
+}
+
+/** Our own refusals keep their code, also those that the bundler left in the bundle in the place of a native addon. */
+function codeOfLoadError(error: unknown): string {
+  const code = (error as { code?: unknown } | null | undefined)?.code
+  if (typeof code !== 'string') return 'ERR_MESH_ITEM_THREW'
+  if (code.startsWith('ERR_MESH_TASK_')) return code
+  const isAddon = code === 'ERR_DLOPEN_FAILED' || /\.node\b/.test((error as Error).message)
+  return isAddon ? 'ERR_MESH_TASK_NATIVE_ADDON' : 'ERR_MESH_ITEM_THREW'
 }
 
 async function run(frame: RunFrame): Promise<void> {
@@ -105,14 +115,7 @@ async function check(payload: Buffer): Promise<void> {
 
 async function issuesOf(schema: StandardSchema, item: unknown): Promise<string[] | undefined> {
   const result = await schema['~standard'].validate(item)
-  return result.issues?.slice(0, MAX_ISSUES_PER_ITEM).map(describeIssue)
-}
-
-function describeIssue(issue: SchemaIssue): string {
-  const path = (issue.path ?? []).map((part) =>
-    String(typeof part === 'object' && part !== null ? part.key : part),
-  )
-  return path.length === 0 ? issue.message : `${path.join('.')}: ${issue.message}`
+  return result.issues && describeIssues(result.issues)
 }
 
 const reader = new FrameReader((type, payload) => {

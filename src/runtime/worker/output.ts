@@ -1,8 +1,9 @@
 /** Gathers the values of a run and hands them over as segments. */
+
+import { isMeshError } from '../../base/errors.ts'
 import { FLUSH_BYTES, MAX_VALUE_BYTES } from '../limits.ts'
 import { encodeSegmentParts } from '../segment.ts'
 import type { ItemError } from '../types.ts'
-import { isMeshError } from '../../base/errors.ts'
 import { reportOutput } from './reporter.ts'
 
 /** Of an object before any was encoded: small enough to look early, so that sixteen huge ones do not gather. */

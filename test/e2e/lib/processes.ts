@@ -24,11 +24,15 @@ export class Scene {
     return join(this.folder, name)
   }
 
-  start(command: string, args: readonly string[], options: { cwd?: string } = {}): ChildProcess {
+  start(
+    command: string,
+    args: readonly string[],
+    options: { cwd?: string; env?: Record<string, string> } = {},
+  ): ChildProcess {
     const child = spawn(command, args, {
       cwd: options.cwd ?? this.folder,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, MESH_DATA: this.path('default-data') },
+      env: { ...process.env, MESH_DATA: this.path('default-data'), ...options.env },
     })
     this.#children.push(child)
     return child

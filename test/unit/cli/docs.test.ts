@@ -27,7 +27,7 @@ describe('docs/cli.md says what the command takes', () => {
   )
 
   test('the same exit codes', () => {
-    const documented = [...section('Exit codes').matchAll(/^\| (\d+) \|/gm)].map((m) =>
+    const documented = [...section('Exit codes').matchAll(/^\|\s*(\d+)\s*\|/gm)].map((m) =>
       Number(m[1]),
     )
     expect(documented).toEqual(Object.values(EXIT))
@@ -43,7 +43,7 @@ function section(title: string): string {
 
 /** '--out <file>' or '-q, --quiet' of each table row that begins with an option. */
 function flagsIn(text: string): string[] {
-  return [...text.matchAll(/^\| (`-[^|]+`) \|/gm)]
+  return [...text.matchAll(/^\|\s*(`-[^|]*`)\s*\|/gm)]
     .map((match) => match[1]!.replaceAll('`', ''))
     .filter((flags) => flags.includes('--'))
 }

@@ -153,6 +153,7 @@ export interface World {
   /** What an embedded peer would be. */
   readonly embedded?: MeshBackend
   readonly stdin?: string
+  readonly stdinStream?: PassThrough
   readonly tty?: boolean
   readonly stdout?: Writable
   readonly signals?: (send: (signal: StopSignal) => void) => void
@@ -164,8 +165,8 @@ export async function mesh(argv: readonly string[], world: World = {}): Promise<
   const out = collector(world.tty)
   const err = collector(world.tty)
   const started: PeerOptions[] = []
-  const stdin = new PassThrough()
-  stdin.end(world.stdin ?? '')
+  const stdin = world.stdinStream ?? new PassThrough()
+  if (world.stdinStream === undefined) stdin.end(world.stdin ?? '')
   const context: Context = {
     stdin,
     stdout: world.stdout ?? out.stream,

@@ -157,6 +157,7 @@ describe('the command line', () => {
       ['--range', '0..1', '--out', '/nowhere/out'],
       /--out \/nowhere\/out cannot be written: there is no folder/,
     ],
+    [['--range', '0..1', '--out', 'x', '--errors', './x'], /--out and --errors are both x/],
     [['--range', '0..1', '--errors', '/'], /--errors \/ cannot be written: it is a folder/],
   ])('files that cannot be used: %j', async (flags, message) => {
     const run = await mesh(['submit', import.meta.filename, ...flags])

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { StopSignal } from '../../../cli/lib/context.ts'
+import { MeshError } from '../../../src/base/errors.ts'
 import type { JobInfo } from '../../../src/node/types.ts'
 import type { ItemError } from '../../../src/runtime/types.ts'
 import {
@@ -12,6 +13,7 @@ import {
   JOB_ID,
   jobInfo,
   mesh,
+  meshStatus,
   peerInfo,
   WALL_CLOCK,
 } from './helpers.ts'
@@ -252,6 +254,35 @@ describe('a job that is not there in whole', () => {
     expect(run.err).toMatch(/the peer stopped/)
     expect(run.err).toContain(`mesh results ab12ab12 --data ${folder}`)
   })
+})
+
+test("when another command's peer ends first, this one goes on where it was", async () => {
+  const info = finished(4, { failed: 1 })
+  const all: FakeJob = { info, spans: [{ lo: 0, values: [1, null, 3, 4], failures: [failure(1)] }] }
+  const ending = fakeBackend(
+    [{ info, spans: [{ lo: 0, values: [1, null, 3], failures: [failure(1)] }] }],
+    {
+      status: async () => meshStatus({ embedded: true }),
+      // As a control socket that closes: nothing can be asked any more.
+      job: async () => {
+        if (asked) throw new MeshError('ERR_MESH_STOPPED', 'gone')
+        asked = true
+        return info
+      },
+    },
+  )
+  let asked = false
+  const world = {
+    get running() {
+      return asked ? undefined : ending
+    },
+    embedded: fakeBackend([all]),
+  }
+  const run = await mesh(['results', 'last', '--data', folder], world)
+  expect(run).toMatchObject({ code: 1, out: '1\nnull\n3\n4\n' })
+  expect(run.err.match(/item 1 failed/g)).toHaveLength(1)
+  expect(world.embedded.closed).toBe(1)
+  expect(ending.closed).toBe(1)
 })
 
 describe('leaving a job that runs', () => {

@@ -1,0 +1,406 @@
+import { IntervalMap } from './interval-map.ts'
+import { RangeSet } from './range-set.ts'
+import {
+  brokenRule,
+  type Claim,
+  childrenOf,
+  claimsOf,
+  doneRules,
+  itemCount,
+  malformed,
+  ownerRules,
+} from './rules.ts'
+import type {
+  DoneRange,
+  DoneSpan,
+  Entry,
+  EntryHash,
+  JobId,
+  JobSpec,
+  JobState,
+  OwnerSpan,
+  PeerId,
+  SessionId,
+  ViewChange,
+} from './types.ts'
+import { ViewDiff } from './view-diff.ts'
+
+/** What a peer that runs the job must know as the fold moves. Ranges may be told more than once. */
+export interface FoldListener {
+  /** [lo, hi) is owned by `owner` now. */
+  ownerChanged(lo: number, hi: number, owner: SessionId): void
+  /** [lo, hi) became final. */
+  finalChanged(lo: number, hi: number): void
+  /** Anything may be different: look at the whole. */
+  rebuilt(): void
+  breach(author: PeerId, reason: string): void
+}
+
+/** Where a FORK proof says that its feed splits; undefined when it proves nothing. The bytes are the store's encoding. */
+export type ReadFork = (
+  first: Uint8Array,
+  second: Uint8Array,
+) => { readonly session: SessionId; readonly seq: number } | undefined
+
+/**
+ * A job as a function of the set of its entries (invariant I1): any order, any repetition, the incremental result equals the one
+ * from scratch. Owner of an item = max (epoch, hop, hash); its accepted DONE = the smallest hash. An entry that breaks a rule is
+ * left out, and what was granted out of it with it.
+ */
+export class JobFold {
+  readonly job: JobId
+  owners = new IntervalMap<OwnerSpan>(ownerRules)
+  dones = new IntervalMap<DoneSpan>(doneRules)
+  /** Items that are done or failed for good. */
+  readonly final = new RangeSet()
+  /** Items that FAIL entries name; DONE beats them. */
+  readonly failedRanges = new RangeSet()
+  /** Items of each owner that are not final. */
+  readonly openOf = new Map<SessionId, number>()
+  readonly doneBy = new Map<PeerId, number>()
+  /** The JOB that rules: with several, the one whose claims win. */
+  jobEntry: (Entry & { body: { type: 'job' } }) | undefined
+  chunks = 0
+  grants = 0
+  reclaims = 0
+  private doneFailed = 0
+  private cancelled = false
+  private lastPause: Entry | undefined
+  private readonly entries = new Map<EntryHash, Entry>()
+  private readonly claims = new Map<EntryHash, readonly Claim[]>()
+  /** Entries by a parent that is not known yet. */
+  private readonly awaiting = new Map<EntryHash, Entry[]>()
+  private readonly excluded = new Set<EntryHash>()
+  private readonly accused = new Set<EntryHash>()
+  private readonly lost = new Map<EntryHash, RangeSet>()
+  private readonly cutAt = new Map<SessionId, number>()
+  /** Entries that came before the JOB. */
+  private early: Entry[] = []
+  private readonly diff = new ViewDiff()
+  private readonly listener: FoldListener
+  private readonly readFork: ReadFork
+
+  constructor(job: JobId, listener: FoldListener, readFork: ReadFork = () => undefined) {
+    this.job = job
+    this.listener = listener
+    this.readFork = readFork
+  }
+
+  get spec(): JobSpec | undefined {
+    return this.jobEntry?.body.spec
+  }
+
+  get items(): number {
+    const spec = this.spec
+    return spec === undefined ? 0 : itemCount(spec)
+  }
+
+  get entryCount(): number {
+    return this.entries.size + this.early.length
+  }
+
+  /** Entries held because their JOB is not known. */
+  get earlyCount(): number {
+    return this.early.length
+  }
+
+  get failed(): number {
+    if (this.failedRanges.size === 0) return this.doneFailed
+    let covered = 0
+    for (const { lo, hi } of this.failedRanges.ranges()) {
+      for (const span of this.dones.overlapping(lo, hi)) {
+        covered += Math.min(hi, span.hi) - Math.max(lo, span.lo)
+      }
+    }
+    return this.doneFailed + this.failedRanges.size - covered
+  }
+
+  /** "All items final" beats CANCEL. Of PAUSE and RESUME the one with the highest (seq, hash) holds. */
+  get state(): JobState {
+    if (this.jobEntry !== undefined && this.final.size >= this.items) return 'finished'
+    if (this.cancelled) return 'cancelled'
+    return this.lastPause?.body.type === 'pause' ? 'paused' : 'running'
+  }
+
+  has(hash: EntryHash): boolean {
+    return this.entries.has(hash)
+  }
+
+  everyEntry(): IterableIterator<Entry> {
+    return this.entries.values()
+  }
+
+  /** Takes an entry in; false when it was here already. */
+  add(entry: Entry): boolean {
+    if (this.entries.has(entry.hash)) return false
+    if (this.jobEntry === undefined && entry.body.type !== 'job') {
+      this.early.push(entry)
+      return true
+    }
+    const items = entry.body.type === 'job' ? itemCount(entry.body.spec) : this.items
+    const wrong = malformed(entry, items)
+    this.entries.set(entry.hash, entry)
+    if (wrong === undefined) this.take(entry)
+    else this.leave(entry, wrong)
+    this.adopt(entry.hash)
+    if (entry.body.type === 'job') {
+      const early = this.early
+      this.early = []
+      for (const held of early) this.add(held)
+    }
+    return true
+  }
+
+  /** Key-level changes of the views since the last call. */
+  takeChange(): ViewChange | undefined {
+    return this.diff.take(this.job)
+  }
+
+  private take(entry: Entry): void {
+    const { hash, body } = entry
+    const mine = claimsOf(entry, this.jobEntry === undefined ? itemsOf(entry) : this.items)
+    if (mine.length > 0) this.claims.set(hash, mine)
+    if (body.type === 'fork') {
+      this.cut(body.first, body.second)
+      return
+    }
+    const cutAt = this.cutAt.get(entry.session)
+    if (cutAt !== undefined && entry.seq >= cutAt) {
+      this.excluded.add(hash)
+      return
+    }
+    if (body.type === 'lost') {
+      for (const { lo, hi, done } of body.ranges) {
+        let set = this.lost.get(done)
+        if (set === undefined) this.lost.set(done, (set = new RangeSet()))
+        set.add(lo, hi)
+      }
+      if (body.ranges.some(({ done }) => this.entries.has(done))) this.rebuild()
+      return
+    }
+    if (this.judge(entry)) this.apply(entry)
+  }
+
+  /** Children that waited for this entry are judged; a RECLAIM among them starts to count. */
+  private adopt(hash: EntryHash): void {
+    const waiting = this.awaiting.get(hash)
+    if (waiting === undefined) return
+    this.awaiting.delete(hash)
+    let wrong = false
+    for (const child of waiting) {
+      if (this.excluded.has(child.hash)) continue
+      if (!this.judge(child)) wrong = true
+      else if (child.body.type === 'reclaim') this.applyReclaim(child)
+    }
+    if (wrong) this.rebuild()
+  }
+
+  /** Checks an entry against the parents that are known. False: it is left out from now on. */
+  private judge(entry: Entry): boolean {
+    let orphaned = false
+    for (const child of childrenOf(entry)) {
+      const parent = this.claims.get(child.parent)
+      if (parent === undefined && !this.entries.has(child.parent)) {
+        const waiting = this.awaiting.get(child.parent)
+        if (waiting === undefined) this.awaiting.set(child.parent, [entry])
+        else if (waiting.at(-1) !== entry) waiting.push(entry)
+        continue
+      }
+      const reason = brokenRule(entry, child, parent ?? [])
+      if (reason !== undefined) {
+        if (entry.body.type === 'done') this.accuse(entry, reason)
+        else {
+          this.leave(entry, reason)
+          return false
+        }
+      }
+      if (this.excluded.has(child.parent)) orphaned = true
+    }
+    if (!orphaned || entry.body.type === 'done') return true
+    this.excluded.add(entry.hash)
+    return false
+  }
+
+  private accuse(entry: Entry, reason: string): void {
+    if (this.accused.has(entry.hash)) return
+    this.accused.add(entry.hash)
+    this.listener.breach(entry.author, reason)
+  }
+
+  private leave(entry: Entry, reason: string): void {
+    this.accuse(entry, reason)
+    this.excluded.add(entry.hash)
+  }
+
+  private cut(first: Uint8Array, second: Uint8Array): void {
+    const fork = this.readFork(first, second)
+    if (fork === undefined) return
+    const before = this.cutAt.get(fork.session)
+    if (before !== undefined && before <= fork.seq) return
+    this.cutAt.set(fork.session, fork.seq)
+    this.rebuild()
+  }
+
+  // ------------------------------------------------------------ what an entry does to the maps
+
+  private apply(entry: Entry): void {
+    const { body } = entry
+    switch (body.type) {
+      case 'job':
+        if (this.jobEntry === undefined || entry.hash > this.jobEntry.hash) {
+          this.jobEntry = entry as Entry & { body: { type: 'job' } }
+        }
+        return this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+      case 'grant':
+      case 'release':
+        this.grants += body.type === 'grant' ? 1 : 0
+        return this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+      case 'reclaim':
+        this.reclaims += 1
+        return this.applyReclaim(entry)
+      case 'done':
+        for (const range of body.ranges) this.applyDone(entry, range)
+        return
+      case 'fail':
+        for (const { lo, hi } of body.ranges) {
+          this.failedRanges.add(lo, hi)
+          this.finalize(lo, hi)
+        }
+        return
+      case 'cancel':
+        this.cancelled = true
+        return
+      case 'pause':
+      case 'resume':
+        if (this.lastPause === undefined || comesAfter(entry, this.lastPause)) this.lastPause = entry
+        return
+      default:
+        return
+    }
+  }
+
+  /** A RECLAIM counts only over what it is known to supersede: else anyone could freeze a job with a huge epoch. */
+  private applyReclaim(entry: Entry): void {
+    if (entry.body.type !== 'reclaim') return
+    const known = entry.body.ranges.filter(({ parent }) => this.claims.has(parent))
+    if (known.length === 0) return
+    const claims = (this.claims.get(entry.hash) ?? []).filter((claim) =>
+      known.some(({ lo }) => lo === claim.lo),
+    )
+    this.applyClaims(entry, claims)
+  }
+
+  private applyClaims(entry: Entry, claims: readonly Claim[]): void {
+    for (const { lo, hi, owner, epoch, hop } of claims) {
+      const result = this.owners.join({ lo, hi, epoch, hop, hash: entry.hash, owner })
+      for (const part of result.changed) {
+        const open = part.hi - part.lo - this.final.countIn(part.lo, part.hi)
+        if (part.before !== undefined) count(this.openOf, part.before.owner, -open)
+        count(this.openOf, owner, open)
+        this.listener.ownerChanged(part.lo, part.hi, owner)
+      }
+      this.diff.owners(result)
+    }
+  }
+
+  private applyDone(entry: Entry, range: DoneRange): void {
+    this.chunks += range.chunks
+    const lost = this.lost.get(entry.hash)
+    const parts = lost === undefined ? [range] : lost.missing(range.lo, range.hi)
+    for (const { lo, hi } of parts) {
+      const result = this.dones.join({
+        lo,
+        hi,
+        originLo: range.lo,
+        hash: entry.hash,
+        author: entry.author,
+        failed: range.failed,
+        result: range.result,
+      })
+      for (const part of result.changed) {
+        const items = part.hi - part.lo
+        if (part.before !== undefined) count(this.doneBy, part.before.author, -items)
+        count(this.doneBy, entry.author, items)
+        if (part.before === undefined) this.finalize(part.lo, part.hi)
+      }
+      for (const span of result.removed) this.doneFailed -= failedOf(span)
+      for (const span of result.put) this.doneFailed += failedOf(span)
+      this.diff.dones(result)
+    }
+  }
+
+  private finalize(from: number, to: number): void {
+    for (const { lo, hi } of this.final.missing(from, to)) {
+      this.final.add(lo, hi)
+      for (const span of this.owners.overlapping(lo, hi)) {
+        count(this.openOf, span.owner, Math.max(lo, span.lo) - Math.min(hi, span.hi))
+      }
+      this.listener.finalChanged(lo, hi)
+    }
+  }
+
+  // ------------------------------------------------------------ from scratch
+
+  /** Folds the kept entries anew, after one was found to break a rule. Rare; costs O(entries). */
+  private rebuild(): void {
+    this.leaveOut()
+    const before = { owners: this.owners, dones: this.dones }
+    this.owners = new IntervalMap<OwnerSpan>(ownerRules)
+    this.dones = new IntervalMap<DoneSpan>(doneRules)
+    this.final.clear()
+    this.failedRanges.clear()
+    this.openOf.clear()
+    this.doneBy.clear()
+    this.chunks = this.grants = this.reclaims = this.doneFailed = 0
+    this.cancelled = false
+    this.lastPause = undefined
+    this.jobEntry = undefined
+    for (const entry of this.entries.values()) {
+      if (!this.excluded.has(entry.hash)) this.apply(entry)
+    }
+    this.diff.replaced(before, this)
+    this.listener.rebuilt()
+  }
+
+  /** Marks entries of cut feeds, and what was granted out of a left-out entry, as left out. */
+  private leaveOut(): void {
+    const children = new Map<EntryHash, Entry[]>()
+    for (const entry of this.entries.values()) {
+      const cutAt = this.cutAt.get(entry.session)
+      if (cutAt !== undefined && entry.seq >= cutAt) this.excluded.add(entry.hash)
+      if (entry.body.type === 'done') continue
+      for (const { parent } of childrenOf(entry)) {
+        const list = children.get(parent)
+        if (list === undefined) children.set(parent, [entry])
+        else list.push(entry)
+      }
+    }
+    const queue = [...this.excluded]
+    for (let hash = queue.pop(); hash !== undefined; hash = queue.pop()) {
+      for (const child of children.get(hash) ?? []) {
+        if (this.excluded.has(child.hash)) continue
+        this.excluded.add(child.hash)
+        queue.push(child.hash)
+      }
+    }
+  }
+}
+
+function itemsOf(entry: Entry): number {
+  return entry.body.type === 'job' ? itemCount(entry.body.spec) : 0
+}
+
+/** Of a DONE that counts only in part, at most its items: an upper bound, exact wherever a DONE counts whole. */
+function failedOf(span: DoneSpan): number {
+  return Math.min(span.failed, span.hi - span.lo)
+}
+
+function comesAfter(a: Entry, b: Entry): boolean {
+  return a.seq !== b.seq ? a.seq > b.seq : a.hash > b.hash
+}
+
+function count<K>(counts: Map<K, number>, key: K, by: number): void {
+  const now = (counts.get(key) ?? 0) + by
+  if (now === 0) counts.delete(key)
+  else counts.set(key, now)
+}

@@ -1,0 +1,148 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const CLI = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+
+export interface Finished {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly out: string
+  readonly err: string
+}
+
+export interface Running {
+  readonly child: ChildProcess
+  readonly pid: number
+  /** What came on stdout and stderr so far. */
+  out(): string
+  err(): string
+  /** Resolves when stdout (or stderr) matches; rejects when the process ends before. */
+  saysOut(pattern: RegExp): Promise<RegExpExecArray>
+  saysErr(pattern: RegExp): Promise<RegExpExecArray>
+  readonly end: Promise<Finished>
+}
+
+/** Real `mesh` processes and temporary folders, all gone after `dispose()`. */
+export class Bench {
+  readonly dir: string
+  private readonly running = new Set<ChildProcess>()
+
+  private constructor(dir: string) {
+    this.dir = dir
+  }
+
+  static async create(): Promise<Bench> {
+    if (!existsSync(CLI)) throw new Error(`${CLI} is not built: run \`npm run build\` first`)
+    return new Bench(await mkdtemp(join(tmpdir(), 'mesh-e2e-')))
+  }
+
+  path(name: string): string {
+    return join(this.dir, name)
+  }
+
+  async file(name: string, text: string): Promise<string> {
+    await writeFile(this.path(name), text)
+    return this.path(name)
+  }
+
+  /** A task file; `body` is what run(item, ctx) does. */
+  async task(name: string, body: string, more = ''): Promise<string> {
+    return await this.file(
+      `${name}.ts`,
+      `import { defineTask } from 'meshwork'\nexport default defineTask({\n  name: '${name}',\n  ${more}\n  async run(item: any, ctx: any) {\n    ${body}\n  },\n})\n`,
+    )
+  }
+
+  /** Starts `mesh …`; `stdin` undefined: closed at once. */
+  start(argv: readonly string[], options: { stdin?: string | 'open' } = {}): Running {
+    const { MESH_DATA: _, ...env } = process.env
+    const child = spawn(process.execPath, [CLI, ...argv], {
+      cwd: this.dir,
+      env: { ...env, XDG_DATA_HOME: this.path('xdg') },
+      stdio: 'pipe',
+    })
+    this.running.add(child)
+    if (options.stdin !== 'open') child.stdin.end(options.stdin ?? '')
+    const text = { out: '', err: '' }
+    const waiting = new Set<() => void>()
+    const take = (which: 'out' | 'err') => (chunk: Buffer) => {
+      text[which] += chunk.toString()
+      for (const look of waiting) look()
+    }
+    child.stdout.on('data', take('out'))
+    child.stderr.on('data', take('err'))
+    const end = new Promise<Finished>((resolve, reject) => {
+      child.on('error', reject)
+      child.on('close', (code, signal) => {
+        this.running.delete(child)
+        resolve({ code, signal, ...text })
+      })
+    })
+    const says = (which: 'out' | 'err', pattern: RegExp): Promise<RegExpExecArray> =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          const match = pattern.exec(text[which])
+          if (match === null) return
+          waiting.delete(look)
+          resolve(match)
+        }
+        waiting.add(look)
+        look()
+        void end.then(() => {
+          reject(
+            new Error(
+              `\`mesh ${argv.join(' ')}\` ended without ${pattern}:\n${text.out}\n${text.err}`,
+            ),
+          )
+        })
+      })
+    return {
+      child,
+      pid: child.pid ?? -1,
+      out: () => text.out,
+      err: () => text.err,
+      saysOut: (pattern) => says('out', pattern),
+      saysErr: (pattern) => says('err', pattern),
+      end,
+    }
+  }
+
+  /** Runs `mesh …` to its end. */
+  async mesh(argv: readonly string[], options: { stdin?: string } = {}): Promise<Finished> {
+    return await this.start(argv, options).end
+  }
+
+  /** A peer that is ready, and its ticket. */
+  async join(folder: string, ...flags: string[]): Promise<Running & { readonly ticket: string }> {
+    const peer = this.start([
+      'join',
+      ...flags,
+      '--data',
+      this.path(folder),
+      '--name',
+      folder,
+      '--no-mdns',
+      '--listen',
+      '/ip4/127.0.0.1/tcp/0',
+    ])
+    const [, ticket] = await peer.saysOut(/^ {2}mesh join (\S+)$/m)
+    return { ...peer, ticket: ticket! }
+  }
+
+  async dispose(): Promise<void> {
+    for (const child of this.running) child.kill('SIGKILL')
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+export function lines(text: string): unknown[] {
+  return text
+    .trimEnd()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as unknown)
+}
