@@ -88,7 +88,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         await keepPort(store, peer)
       },
       serve: async (backend) => {
-        server = await serveControl(backend, { dataDir, onLeave: () => void backend.close() })
+        server = await serveControl(backend, { dataDir, onLeave: () => backend.close() })
         await lock.update({ socket: server.path })
       },
       closeServer: async () => server?.close(),

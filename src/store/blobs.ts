@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, hash as digest, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -105,7 +105,7 @@ export async function pour(
 }
 
 export function hashOf(bytes: Uint8Array): BlobHash {
-  return createHash('sha256').update(bytes).digest('hex') as BlobHash
+  return digest('sha256', bytes, 'hex') as BlobHash
 }
 
 export function lost(hash: BlobHash, why = 'nobody here holds it'): MeshError {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash as digest } from 'node:crypto'
 import type {
   Entry,
   EntryBody,
@@ -21,7 +21,7 @@ export const ENTRY_VERSION = 1
 
 /** SHA-256 of an encoded entry. */
 export function entryHash(bytes: Uint8Array): EntryHash {
-  return createHash('sha256').update(bytes).digest('hex') as EntryHash
+  return digest('sha256', bytes, 'hex') as EntryHash
 }
 
 /**

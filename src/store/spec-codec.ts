@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
@@ -14,8 +14,7 @@ const INPUT_PIECES = 1
  * ERR_MESH_PROTOCOL for a spec that no peer would take (a count that is not an integer, args above 4 KiB…).
  */
 export function jobIdOf(spec: JobSpec): JobId {
-  const bytes = encodeCbor(specValue(spec))
-  return createHash('sha256').update(bytes).digest('hex') as JobId
+  return hash('sha256', encodeCbor(specValue(spec)), 'hex') as JobId
 }
 
 /** `[1, task, input, options, nonce]` */

@@ -1,75 +1,79 @@
 import { createHash } from 'node:crypto'
-import { encode } from 'cborg'
 import type { PeerId, SessionId } from '../../scheduler/types.ts'
 import { CborReader, protocolError } from '../../store/cbor-reader.ts'
-import { type CborValue, hexBytes, text, uint } from '../../store/cbor-values.ts'
+import { type CborValue, encodeCbor, hexBytes, text, uint } from '../../store/cbor-values.ts'
 import { createVerifier } from '../../store/signatures.ts'
+import type { GpuFacts } from '../types.ts'
 import {
   MAX_ADDRESS_BYTES,
   MAX_ADDRESSES,
   MAX_ADVERT_BYTES,
+  MAX_CORES,
+  MAX_GPU_NAME_BYTES,
   MAX_LABEL_BYTES,
   MAX_LABELS,
   MAX_NAME_BYTES,
-  MAX_SLOTS,
   MAX_VERSION_BYTES,
 } from './limits.ts'
 
-/** What a peer says of itself. */
+/** What a peer says of itself. Of two adverts of one peer the greater (sessionNumber, seq) counts. */
 export interface Advert {
   readonly peer: PeerId
   readonly session: SessionId
-  /** Grows by one with each start of the peer. */
   readonly sessionNumber: number
-  /** Grows with each advert of a session. */
-  readonly seq: number
   readonly version: string
   readonly name: string
-  /** Multiaddrs. */
-  readonly addresses: readonly string[]
+  /** Multiaddrs that it listens on, the most useful first. */
+  readonly addresses: string[]
   readonly cores: number
   readonly slots: number
   readonly freeSlots: number
   readonly memoryBytes: number
   readonly freeMemoryBytes: number
-  /** None yet. */
-  readonly gpu: null
-  /** Relative speed of one slot; 1 is a reference core. */
+  readonly gpu: GpuFacts | null
+  /** Of one slot, 1 = a reference core; to a thousandth. */
   readonly speed: number
+  /** Over the last seconds, all jobs; to a thousandth. */
   readonly itemsPerSecond: number
+  /** Grows with each advert of a session. */
+  readonly seq: number
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** Signs a SHA-256. */
-export type Sign = (hash: Uint8Array) => Uint8Array
-
-const VERSION = 1
-const DOMAIN = 'meshwork advert'
 const SIGNATURE_BYTES = 64
-/** Speeds travel as thousandths. */
-const SCALE = 1000
+/** Signed before the body, so that a signature of an advert is one of nothing else. */
+const DOMAIN = 'meshwork advert'
 const verify = createVerifier()
 
-/** `[signature, body]`: the signature is over SHA-256 of the domain text and the body. */
-export function encodeAdvert(advert: Advert, sign: Sign): Uint8Array {
-  const body = encode(valueOf(advert))
-  const bytes = encode([sign(digest(body)), body])
-  if (bytes.byteLength > MAX_ADVERT_BYTES) throw protocolError('advert is too large')
-  return bytes
+/**
+ * `[signature, body]`, at most 4096 bytes. What is too long is shortened, for it is this peer's own: the name to 64 bytes, the
+ * version to 32, addresses to 16, labels as far as they fit.
+ * @param sign signs 32 bytes with the key of `advert.peer`
+ */
+export function encodeAdvert(advert: Advert, sign: (hash: Uint8Array) => Uint8Array): Uint8Array {
+  const labels = Object.entries(advert.labels).slice(0, MAX_LABELS)
+  for (;;) {
+    const body = encodeCbor(bodyOf(advert, labels))
+    const bytes = encodeCbor([sign(digest(body)), body])
+    if (bytes.length <= MAX_ADVERT_BYTES) return bytes
+    if (labels.pop() === undefined) throw protocolError(`advert has ${bytes.length} bytes`)
+  }
 }
 
-/** Strict, bounded, and verified against the peer id inside. Throws ERR_MESH_PROTOCOL, nothing else. */
+/** The advert in `bytes`, its signature checked against the peer that it names. Throws ERR_MESH_PROTOCOL, nothing else. */
 export function decodeAdvert(bytes: Uint8Array): Advert {
-  if (bytes.byteLength > MAX_ADVERT_BYTES) throw protocolError('advert is too large')
-  const outer = new CborReader(bytes)
-  outer.array('advert', 2, 2)
-  const signature = outer.bytes('signature', SIGNATURE_BYTES)
-  const body = outer.bytes('body', MAX_ADVERT_BYTES)
-  outer.end('advert')
-  const reader = new CborReader(body)
-  const advert = read(reader)
+  if (bytes.length > MAX_ADVERT_BYTES) {
+    throw protocolError(`advert has ${bytes.length} bytes, at most ${MAX_ADVERT_BYTES} are allowed`)
+  }
+  const reader = new CborReader(bytes)
+  reader.array('advert', 2, 2)
+  const signature = reader.bytes('signature', SIGNATURE_BYTES)
+  const body = reader.bytes('body', MAX_ADVERT_BYTES)
   reader.end('advert')
-  if (!verify(advert.peer, digest(body), signature)) throw protocolError('advert: bad signature')
+  const advert = readBody(new CborReader(body))
+  if (!verify(advert.peer, digest(body), signature)) {
+    throw protocolError(`advert is not signed by peer ${advert.peer.slice(0, 8)}, whom it names`)
+  }
   return advert
 }
 
@@ -77,58 +81,71 @@ function digest(body: Uint8Array): Uint8Array {
   return createHash('sha256').update(DOMAIN).update(body).digest()
 }
 
-function valueOf(a: Advert): CborValue {
+function bodyOf(advert: Advert, labels: readonly [string, string][]): CborValue {
+  const { cores, slots, freeSlots, memoryBytes, freeMemoryBytes, gpu } = advert
   return [
-    VERSION,
-    hexBytes(a.peer, 32, 'peer'),
-    hexBytes(a.session, 16, 'session'),
-    uint(a.sessionNumber, 'session number'),
-    uint(a.seq, 'seq'),
-    text(a.version, 'version', MAX_VERSION_BYTES),
-    text(cut(a.name, MAX_NAME_BYTES), 'name', MAX_NAME_BYTES),
-    a.addresses.slice(0, MAX_ADDRESSES).map((address) => text(address, 'address', MAX_ADDRESS_BYTES)),
-    [a.cores, a.slots, a.freeSlots],
-    [uint(a.memoryBytes, 'memory'), uint(a.freeMemoryBytes, 'free memory')],
-    null,
-    uint(Math.round(a.speed * SCALE), 'speed'),
-    uint(Math.round(a.itemsPerSecond), 'rate'),
-    Object.entries(a.labels)
-      .slice(0, MAX_LABELS)
-      .map(([key, value]) => [
-        text(key, 'label', MAX_LABEL_BYTES),
-        text(value, 'label value', MAX_LABEL_BYTES),
-      ]),
+    1,
+    hexBytes(advert.peer, 32, 'peer'),
+    hexBytes(advert.session, 16, 'session'),
+    uint(advert.sessionNumber, 'sessionNumber'),
+    uint(advert.seq, 'seq'),
+    cut(advert.version, MAX_VERSION_BYTES),
+    cut(advert.name, MAX_NAME_BYTES),
+    advert.addresses
+      .filter((address) => Buffer.byteLength(address) <= MAX_ADDRESS_BYTES)
+      .slice(0, MAX_ADDRESSES),
+    [uint(cores, 'cores'), uint(slots, 'slots'), uint(freeSlots, 'freeSlots')],
+    [uint(memoryBytes, 'memoryBytes'), uint(freeMemoryBytes, 'freeMemoryBytes')],
+    gpu === null ? null : [cut(gpu.name, MAX_GPU_NAME_BYTES)],
+    uint(Math.round(advert.speed * 1000), 'speed'),
+    uint(Math.round(advert.itemsPerSecond * 1000), 'itemsPerSecond'),
+    labels.map(([key, value]) => [
+      text(key, 'label', MAX_LABEL_BYTES),
+      text(value, 'label', MAX_LABEL_BYTES),
+    ]),
   ]
 }
 
-function read(r: CborReader): Advert {
+/** The first `maxBytes` of UTF-8, ended at a whole character. */
+function cut(value: string, maxBytes: number): string {
+  const bytes = Buffer.from(value.toWellFormed())
+  if (bytes.length <= maxBytes) return bytes.toString()
+  let end = maxBytes
+  while ((bytes[end]! & 0xc0) === 0x80) end--
+  return bytes.toString('utf8', 0, end)
+}
+
+function readBody(r: CborReader): Advert {
   r.array('advert', 14, 14)
-  if (r.uint('version') !== VERSION) throw protocolError('advert: unknown version')
+  const version = r.uint('version of the form')
+  if (version !== 1) throw protocolError(`advert has form ${version}, only 1 is known`)
   const peer = r.hex('peer', 32) as PeerId
   const session = r.hex('session', 16) as SessionId
-  const sessionNumber = r.uint('session number')
+  const sessionNumber = r.uint('sessionNumber')
   const seq = r.uint('seq')
-  const version = r.text('version', MAX_VERSION_BYTES)
+  const software = r.text('version', MAX_VERSION_BYTES)
   const name = r.text('name', MAX_NAME_BYTES)
   const addresses: string[] = []
-  const count = r.array('addresses', 0, MAX_ADDRESSES)
-  for (let i = 0; i < count; i += 1) addresses.push(r.text('address', MAX_ADDRESS_BYTES))
-  r.array('cores', 3, 3)
-  const cores = r.uint('cores', MAX_SLOTS)
-  const slots = r.uint('slots', MAX_SLOTS)
-  const freeSlots = r.uint('free slots', MAX_SLOTS)
+  for (let left = r.array('addresses', 0, MAX_ADDRESSES); left > 0; left--) {
+    addresses.push(r.text('address', MAX_ADDRESS_BYTES))
+  }
+  r.array('cores and slots', 3, 3)
+  const cores = r.uint('cores', MAX_CORES)
+  const slots = r.uint('slots', MAX_CORES)
+  const freeSlots = r.uint('freeSlots', slots)
   r.array('memory', 2, 2)
-  const memoryBytes = r.uint('memory')
-  const freeMemoryBytes = r.uint('free memory')
-  if (!r.null()) throw protocolError('advert: gpu has an unknown form')
-  const speed = r.uint('speed') / SCALE
-  const itemsPerSecond = r.uint('rate')
+  const memoryBytes = r.uint('memoryBytes')
+  const freeMemoryBytes = r.uint('freeMemoryBytes')
+  const gpu = readGpu(r)
+  const speed = r.uint('speed') / 1000
+  const itemsPerSecond = r.uint('itemsPerSecond') / 1000
+  const labels = readLabels(r)
+  r.end('advert')
   return {
     peer,
     session,
     sessionNumber,
-    seq,
-    version,
+    version: software,
     name,
     addresses,
     cores,
@@ -136,26 +153,27 @@ function read(r: CborReader): Advert {
     freeSlots,
     memoryBytes,
     freeMemoryBytes,
-    gpu: null,
+    gpu,
     speed,
     itemsPerSecond,
-    labels: readLabels(r),
+    seq,
+    labels,
   }
+}
+
+function readGpu(r: CborReader): GpuFacts | null {
+  if (r.null()) return null
+  r.array('gpu', 1, 1)
+  return { name: r.text('gpu', MAX_GPU_NAME_BYTES) }
 }
 
 function readLabels(r: CborReader): Record<string, string> {
-  const count = r.array('labels', 0, MAX_LABELS)
-  const labels: [string, string][] = []
-  for (let i = 0; i < count; i += 1) {
+  // No prototype: a label may be called __proto__.
+  const labels: Record<string, string> = Object.create(null)
+  for (let left = r.array('labels', 0, MAX_LABELS); left > 0; left--) {
     r.array('label', 2, 2)
-    labels.push([r.text('label', MAX_LABEL_BYTES), r.text('label value', MAX_LABEL_BYTES)])
+    const key = r.text('label', MAX_LABEL_BYTES)
+    labels[key] = r.text('label', MAX_LABEL_BYTES)
   }
-  return Object.fromEntries(labels)
-}
-
-/** At most `maxBytes` of UTF-8, whole characters. */
-function cut(value: string, maxBytes: number): string {
-  let kept = value
-  while (Buffer.byteLength(kept) > maxBytes) kept = kept.slice(0, -1)
-  return kept
+  return labels
 }

@@ -1,27 +1,40 @@
-/** Bounds of what a peer may say, checked while decoding, before anything is allocated (docs/protocol.md, "Limits"). */
+/**
+ * Every maximum of what travels in a message, with its reason. A peer that sends more is at fault (ERR_MESH_PROTOCOL). All are
+ * part of the protocol (docs/protocol.md, "Limits").
+ */
 
-/** One message of the direct stream; bulk goes over the blob protocol. */
+/** A message of the direct stream: a run is at most 1 MiB − 4 KiB, and one message must not hold up the next for long. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024
-/** One gossiped message: a batch of entries or an advert. */
+/** A gossiped message: every peer of the mesh forwards it, several times over. */
 export const MAX_GOSSIP_BYTES = 256 * 1024
-/** Runs in one message. */
-export const MAX_RUNS = 1024
-/** Running jobs named in a hello: more are learnt by gossip and anti-entropy. */
+/** An advert: gossiped by every peer every 15 s, so 1 000 peers cost 270 KB/s at the most. */
+export const MAX_ADVERT_BYTES = 4096
+/** Running jobs that a hello names; the others are found by their entries. */
 export const MAX_HELLO_JOBS = 1024
-/** Feeds in one version vector: one per session that took part in a job. */
-export const MAX_HEADS = 8192
-/** Chunks listed in the answer to a thief. */
+/** Runs of one message: bounds what a decoder makes out of 1 MiB of empty arrays. */
+export const MAX_RUNS = 1024
+/** Feeds of one heads or pull: 88 bytes each, so that a message holds them. */
+export const MAX_FEEDS = 8192
+/** Chunks that an empty steal answer lists: a peer has at most 1024 slots. */
 export const MAX_RUNNING = 1024
-/** Console lines in one message, and the bytes of one. */
+/** Log lines of one message, and UTF-8 bytes of one: 256 × 16 KiB would be too much, so a message's own cap counts as well. */
 export const MAX_LOG_LINES = 256
 export const MAX_LOG_LINE_BYTES = 16 * 1024
-/** A signed advert. */
-export const MAX_ADVERT_BYTES = 4 * 1024
+/** A version, such as 1.2.3-beta.4. */
+export const MAX_VERSION_BYTES = 32
+/** A peer's name, for people. */
+export const MAX_NAME_BYTES = 64
+/** Addresses of one advert: interfaces of a machine; a host with more says its first ones. */
 export const MAX_ADDRESSES = 16
 export const MAX_ADDRESS_BYTES = 256
-export const MAX_NAME_BYTES = 64
-export const MAX_VERSION_BYTES = 32
+/** Labels of one advert, and UTF-8 bytes of a key or a value. */
 export const MAX_LABELS = 32
 export const MAX_LABEL_BYTES = 64
-/** Worker slots a peer may say it has. */
-export const MAX_SLOTS = 65_536
+/** A GPU's name. */
+export const MAX_GPU_NAME_BYTES = 128
+/** Cores and slots of one peer. */
+export const MAX_CORES = 65_536
+/** Addresses of one ticket: it is typed and mailed, and one that works is enough. */
+export const MAX_TICKET_ADDRESSES = 3
+/** Characters of a ticket that anyone looks at: three addresses by long host names are about 900. */
+export const MAX_TICKET_CHARS = 2048
