@@ -4,6 +4,7 @@ import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
+  type BlobHash,
   type Entry,
   type EntryBody,
   type EntryHash,
@@ -35,9 +36,14 @@ function hash(text: string): EntryHash {
 
 /** A usual entry: one DONE range with its values in a blob. */
 function body(i: number, keeper: PeerId): EntryBody {
-  const result = { kind: 'blob', hash: hash(`${i}`) as string, sizeBytes: 5000, keepers: [keeper] }
+  const result = {
+    kind: 'blob' as const,
+    hash: hash(`${i}`) as string as BlobHash,
+    sizeBytes: 5000,
+    keepers: [keeper],
+  }
   const range = { lo: i, hi: i + 1, parent: ZERO_HASH, failed: 0, elapsedMs: 250, chunks: 1 }
-  return { type: 'done', ranges: [{ ...range, result }] } as EntryBody
+  return { type: 'done', ranges: [{ ...range, result }] }
 }
 
 function chain(identity: Identity, session: string, length: number): Entry[] {
@@ -163,23 +169,14 @@ try {
   const { peer: self, sign } = identity
   const level = await openStore({ dir, self, sign })
   console.table(await codec(identity))
-  const before = process.memoryUsage().rss
   const rows = [...(await appends(level, identity)), ...(await ingests(level, other))]
   const longest = level.heads(job).reduce((a, b) => (a.seq > b.seq ? a : b))
   rows.push(...(await serves(level, longest, longest.seq)))
   console.table(rows)
   const held = level.heads(job).reduce((sum, head) => sum + head.seq, 0)
   await level.close()
-  const after = process.memoryUsage().rss
   const bytes = await sizeOf(join(dir, 'db'))
-  console.table([
-    {
-      entries: held,
-      'bytes on disk per entry': Math.round(bytes / held),
-      'resident MB before': Math.round(before / 1e6),
-      'resident MB after': Math.round(after / 1e6),
-    },
-  ])
+  console.table([{ entries: held, 'bytes on disk per entry': Math.round(bytes / held) }])
   const memory = createMemoryStore({ self, sign })
   console.log('the same in memory')
   console.table(await ingests(memory, other))

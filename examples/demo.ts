@@ -176,7 +176,8 @@ try {
   mesh = await startMesh(peers, data)
   await play(mesh, folder)
   await end()
-  console.log('\nAll four peers have stopped; nothing is left running.')
+  const seconds = Math.round(performance.now() / 1000)
+  console.log(`\nAll four peers have stopped after ${seconds} s in all; nothing is left running.`)
 } catch (error) {
   // After Ctrl-C the failures of what was cut off are no news.
   if (ending === undefined) console.error(error)

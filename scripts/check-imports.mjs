@@ -45,6 +45,7 @@ export const ROOMS = {
       'src/client',
       'src/node/control',
       'src/node/local-backend.ts',
+      'src/node/wire/ticket.ts',
     ],
     types: ['src/scheduler', 'src/node/types.ts', 'src/runtime'],
   },

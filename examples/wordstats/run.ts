@@ -26,7 +26,7 @@ try {
 
   const anagrams = [...classes.values()].filter((members) => members.length > 1)
   const largest = Math.max(...anagrams.map((members) => members.length))
-  const longest = Math.max(...words.map((word) => word.length))
+  const longest = words.reduce((most, word) => Math.max(most, word.length), 0)
   const report = {
     words: words.length,
     letters: Object.fromEntries([...letterCounts].sort((a, b) => b[1] - a[1])),

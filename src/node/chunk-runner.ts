@@ -30,6 +30,8 @@ interface Chunk {
   failed: number
   handle: RunningChunkHandle | undefined
   aborted: boolean
+  /** Its output waits for placeResult. */
+  ended: boolean
 }
 
 export interface ChunkRunnerParts {
@@ -73,6 +75,7 @@ export class ChunkRunner {
       failed: 0,
       handle: undefined,
       aborted: false,
+      ended: false,
     }
     this.chunks.set(effect.chunk, chunk)
     this.run(effect, chunk).catch((error: unknown) => {
@@ -90,7 +93,8 @@ export class ChunkRunner {
     const chunk = this.chunks.get(number)
     if (chunk === undefined) return
     chunk.aborted = true
-    chunk.handle?.abort()
+    if (chunk.ended) this.chunks.delete(number)
+    else chunk.handle?.abort()
   }
 
   /** Brings an ended chunk's output to its keeper, or keeps it here when the keeper cannot be reached. */
@@ -177,6 +181,7 @@ export class ChunkRunner {
 
   private end(effect: StartChunk, chunk: Chunk, outcome: ChunkOutcome): void {
     chunk.handle = undefined
+    chunk.ended = true
     const inline =
       outcome.reached > effect.lo && chunk.sizeBytes <= MAX_INLINE_RESULT_BYTES
         ? concatBytes(chunk.parts)

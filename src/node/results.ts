@@ -89,7 +89,7 @@ async function* asTheyCome(
   const yielded = new RangeSet()
   const changes = parts.watch.subscribe(job, options.signal)
   try {
-    let pending: Iterable<DoneSpan> = [...parts.scheduler.doneSpans(job)]
+    let pending = [...parts.scheduler.doneSpans(job)]
     for (;;) {
       for (const span of pending) {
         for (const { lo, hi } of yielded.missing(span.lo, span.hi)) {
@@ -97,13 +97,14 @@ async function* asTheyCome(
           yield { ...span, lo, hi }
         }
       }
+      pending = changes.takeDone()
+      if (pending.length > 0) continue
       const view = parts.scheduler.job(job)
       const ended = view === undefined || view.state === 'finished' || view.state === 'cancelled'
-      pending = changes.takeDone()
-      if (Array.isArray(pending) && pending.length > 0) continue
-      if (ended || !options.wait) return
-      if (!(await changes.next())) return
-      pending = changes.takeDone()
+      // The scheduler is ahead of what readers are told: the last spans may still be on their way.
+      if (ended) pending = unread(parts.scheduler, job, yielded)
+      if (pending.length > 0) continue
+      if (ended || !options.wait || !(await changes.next())) return
     }
   } finally {
     changes.close()
@@ -117,4 +118,8 @@ function clip(span: DoneSpan, from: number): DoneSpan {
 function nextDone(scheduler: SchedulerCore, job: JobId, from: number): number | undefined {
   for (const span of scheduler.doneSpans(job)) if (span.hi > from) return Math.max(span.lo, from)
   return undefined
+}
+
+function unread(scheduler: SchedulerCore, job: JobId, yielded: RangeSet): DoneSpan[] {
+  return [...scheduler.doneSpans(job)].filter(({ lo, hi }) => yielded.countIn(lo, hi) < hi - lo)
 }

@@ -132,42 +132,33 @@ async function build(file: string, banner?: string): Promise<Built> {
   return { code, hash: sha256Hex(code), map: absoluteSources(map?.text ?? '', folder) }
 }
 
-let building = 0
-
 async function runEsbuild(
   file: string,
   folder: string,
   banner: string | undefined,
 ): Promise<BuildResult<{ write: false }>> {
   const esbuild = await import('esbuild')
-  building += 1
-  try {
-    return await esbuild.build({
-      entryPoints: [file],
-      bundle: true,
-      write: false,
-      outfile: resolve(folder, 'task.mjs'),
-      // Names of CommonJS modules stand in the output relative to this folder: a project that moves as a whole keeps its hashes.
-      absWorkingDir: folder,
-      format: 'esm',
-      platform: 'node',
-      target: 'node20',
-      charset: 'utf8',
-      legalComments: 'none',
-      // Comments with paths would make the hash depend on the folder.
-      minifyWhitespace: true,
-      sourcemap: 'external',
-      sourcesContent: false,
-      logLevel: 'silent',
-      loader: { '.wasm': 'binary', '.txt': 'text', '.bin': 'binary' },
-      plugins: [bundlePlugin],
-      ...(banner === undefined ? {} : { banner: { js: banner } }),
-    })
-  } finally {
-    building -= 1
-    // Its helper process would stay for as long as ours.
-    if (building === 0) await esbuild.stop()
-  }
+  return await esbuild.build({
+    entryPoints: [file],
+    bundle: true,
+    write: false,
+    outfile: resolve(folder, 'task.mjs'),
+    // Names of CommonJS modules stand in the output relative to this folder: a project that moves as a whole keeps its hashes.
+    absWorkingDir: folder,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    charset: 'utf8',
+    legalComments: 'none',
+    // Comments with paths would make the hash depend on the folder.
+    minifyWhitespace: true,
+    sourcemap: 'external',
+    sourcesContent: false,
+    logLevel: 'silent',
+    loader: { '.wasm': 'binary', '.txt': 'text', '.bin': 'binary' },
+    plugins: [bundlePlugin],
+    ...(banner === undefined ? {} : { banner: { js: banner } }),
+  })
 }
 
 function explainFailure(errors: readonly Message[], folder: string): MeshError {

@@ -6,30 +6,22 @@
  * the next leg is *careful*: one mark and one hand-over per item, so that a second death is exact.
  */
 import { MeshError, type MeshErrorCode } from '../base/errors.ts'
+import { Blame, OUTSIDE_DEATHS } from './blame.ts'
 import { explainDeath } from './death.ts'
 import {
   ABORT_GRACE_MS,
-  CAREFUL_ITEMS,
   CAREFUL_MS,
   CHUNK_OUTPUT_BYTES,
   FAILURES_PER_SEGMENT,
   TIME_LIMIT_GRACE_MS,
 } from './limits.ts'
 import { encodeSegment, scanSegments } from './segment.ts'
-import type {
-  ChunkHooks,
-  ChunkOutcome,
-  ChunkRequest,
-  ItemError,
-  RunningChunkHandle,
-} from './types.ts'
+import type { ChunkHooks, ChunkOutcome, ChunkRequest, RunningChunkHandle } from './types.ts'
 import type { EndedFrame, ErrorFrame, LogFrame } from './worker/frames.ts'
 import type { Death, RunEvents, WorkerProcess } from './worker-process.ts'
 
 /** Items up to here at most this often. */
 const PROGRESS_MS = 5
-/** An item in whose run somebody outside killed the worker is tried again so often, whatever the job says. */
-const OUTSIDE_DEATHS = 2
 
 /** What a chunk wants of the pool. */
 export interface Workers {
@@ -77,11 +69,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
   private aborted = false
   private abortTimer: NodeJS.Timeout | undefined
   private limitTimer: NodeJS.Timeout | undefined
-  private readonly attempts = new Map<number, number>()
-  private readonly outsideDeaths = new Map<number, number>()
-  /** Items that failed for good by killing their worker, not handed over yet. */
-  private readonly doomed = new Map<number, ItemError>()
-  private carefulTo: number
+  private readonly blame: Blame
   private loadDeaths = 0
   private progressed: number
   private progressedAt = Number.NEGATIVE_INFINITY
@@ -91,7 +79,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     this.request = request
     this.hooks = hooks
     this.reached = request.lo
-    this.carefulTo = request.lo
+    this.blame = new Blame(request)
     this.progressed = request.lo
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve
@@ -158,12 +146,11 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
   private startLeg(worker: WorkerProcess): void {
     const { request } = this
     for (const line of worker.takeEarlyLines()) this.onLog(line)
-    const careful = this.reached < this.carefulTo
+    const careful = this.blame.isCareful(this.reached)
     const allowance = this.workers.allowance(worker, request)
-    let hi = Math.min(request.hi, this.reached + allowance)
-    if (hi < request.hi) this.workers.prestart(request)
-    if (careful) hi = Math.min(hi, this.carefulTo)
-    for (const item of this.doomed.keys()) hi = Math.min(hi, item)
+    const last = Math.min(request.hi, this.reached + allowance)
+    if (last < request.hi) this.workers.prestart(request)
+    const hi = this.blame.limit(this.reached, last)
     const now = performance.now()
     const leg: Leg = {
       run: nextRun++,
@@ -189,7 +176,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
         timeLimitMs: request.timeLimitMs,
         memoryBytes: worker.memoryBytes,
         careful,
-        attempts: [...this.attempts].filter(([item]) => item >= this.reached && item < hi),
+        attempts: this.blame.attemptsIn(this.reached, hi),
       },
       this,
     )
@@ -278,28 +265,8 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
       this.finish('aborted')
       return
     }
-    const item = blamed(death, leg)
-    if (item === undefined || item < this.reached || item >= leg.hi) {
-      this.carefulTo = Math.min(this.request.hi, this.reached + CAREFUL_ITEMS)
-    } else {
-      this.blame(item, death)
-      this.carefulTo = Math.max(this.carefulTo, item + 1)
-    }
+    this.blame.onDeath(death, leg, this.reached)
     void this.nextLeg()
-  }
-
-  private blame(item: number, death: Death): void {
-    const { error, outside } = explainDeath(death, this.request.timeLimitMs)
-    const tries = (this.attempts.get(item) ?? 0) + 1
-    this.attempts.set(item, tries)
-    if (outside) {
-      const kills = (this.outsideDeaths.get(item) ?? 0) + 1
-      this.outsideDeaths.set(item, kills)
-      if (kills <= OUTSIDE_DEATHS) return
-    }
-    if (tries <= this.request.retries) return
-    this.attempts.delete(item)
-    this.doomed.set(item, { ...error, index: item, attempts: tries })
   }
 
   // ------------------------------------------------------------ the bundle does not load
@@ -350,9 +317,8 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
 
   private handOverDoomed(): void {
     for (;;) {
-      const error = this.doomed.get(this.reached)
+      const error = this.blame.takeDoomed(this.reached)
       if (error === undefined) return
-      this.doomed.delete(this.reached)
       const bytes = encodeSegment([null], [{ ...error, index: 0 }])
       this.handOver(this.reached, this.reached + 1, 1, bytes)
     }
@@ -391,10 +357,4 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     clearTimeout(this.abortTimer)
     clearTimeout(this.limitTimer)
   }
-}
-
-/** The item that is to blame, where that is known. */
-function blamed(death: Death, leg: Leg): number | undefined {
-  if (death.dying !== undefined) return death.dying.item
-  return leg.exact ? leg.mark : undefined
 }

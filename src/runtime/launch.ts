@@ -11,6 +11,7 @@ import { COMMAND_FD, LIFELINE_FD, REPORT_FD } from './worker/frames.ts'
 /** What a task may see of the peer's environment: how to find programs and format text, no secrets. */
 const KEPT_ENV = [
   ...['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'TMPDIR', 'LANG', 'LANGUAGE', 'TZ'],
+  ...['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
   ...['SystemRoot', 'SYSTEMROOT', 'windir', 'PATHEXT', 'TEMP', 'TMP', 'USERPROFILE', 'COMSPEC'],
 ]
 /** Weaker than a peer, so that the peer's event loop goes first; still all of an idle core. */

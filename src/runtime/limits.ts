@@ -68,6 +68,8 @@ export const MAX_STACK_CHARS = 8 * KiB
 export const MAX_LOG_LINE_CHARS = 8 * KiB
 /** Console output of one chunk; what is more is counted and dropped. */
 export const MAX_LOG_CHARS_PER_CHUNK = 1 * MiB
+/** Lines kept of a worker that no chunk has yet: its top level and setup(). */
+export const MAX_EARLY_LINES = 256
 /** What is kept of a worker's stderr to explain its death. */
 export const STDERR_TAIL_CHARS = 8 * KiB
 

@@ -2,7 +2,7 @@
 import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { killGroup, launchWorker, type WorkerChannels } from './launch.ts'
-import { STDERR_TAIL_CHARS } from './limits.ts'
+import { MAX_EARLY_LINES, STDERR_TAIL_CHARS } from './limits.ts'
 import { LineSplitter } from './lines.ts'
 import { decodeValue, encodeValue } from './segment.ts'
 import {
@@ -80,6 +80,7 @@ export class WorkerProcess {
   private rejectLoad: (error: Error) => void = () => {}
   private settleEnd: () => void = () => {}
   private loadTimer: NodeJS.Timeout | undefined
+  private readonly early: LogFrame[] = []
   private stderr = ''
   private fatalDump = false
   private dying: DyingFrame | undefined
@@ -264,8 +265,8 @@ export class WorkerProcess {
     else this.early.push(line)
     if (this.early.length > MAX_EARLY_LINES) this.early.shift()
   }
+
   /** Lines from before the first run: the bundle's top level and setup(). */
-  private readonly early: LogFrame[] = []
   takeEarlyLines(): LogFrame[] {
     return this.early.splice(0)
   }
@@ -276,5 +277,3 @@ export class WorkerProcess {
     this.settleLoad(outcome)
   }
 }
-
-const MAX_EARLY_LINES = 256

@@ -122,12 +122,13 @@ export class JobFold {
     return this.lastPause?.body.type === 'pause' ? 'paused' : 'running'
   }
 
-  has(hash: EntryHash): boolean {
-    return this.entries.has(hash)
+  entry(hash: EntryHash): Entry | undefined {
+    return this.entries.get(hash)
   }
 
-  everyEntry(): IterableIterator<Entry> {
-    return this.entries.values()
+  /** Items that `owner` owns and that are not final. */
+  openItems(owner: SessionId): number {
+    return this.openOf.get(owner) ?? 0
   }
 
   /** Takes an entry in; false when it was here already. */
@@ -272,7 +273,8 @@ export class JobFold {
         return
       case 'pause':
       case 'resume':
-        if (this.lastPause === undefined || comesAfter(entry, this.lastPause)) this.lastPause = entry
+        if (this.lastPause === undefined || comesAfter(entry, this.lastPause))
+          this.lastPause = entry
         return
       default:
         return

@@ -42,8 +42,8 @@ export const STEAL_TRIES = 3
 export const MAX_LIFELINES_SENT = 3
 export const BACKOFF_MIN_MS = 250
 export const BACKOFF_MAX_MS = 5_000
-/** A peer that answered empty is not asked again for this long, unless nobody else is left. */
-export const DRY_MS = 300
+/** A peer that answered empty is not asked again for this long; under BACKOFF_MIN_MS, so that a lone neighbour is asked each time. */
+export const DRY_MS = 200
 /** Work for less than a round trip and this much more is left here: time to steal. */
 export const PREFETCH_MS = 100
 /** Round trip assumed before one was measured. */

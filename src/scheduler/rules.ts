@@ -47,7 +47,13 @@ export function malformed(entry: Entry, items: number): string | undefined {
   if (ranges === undefined) return undefined
   let last = 0
   for (const { lo, hi } of [...ranges].sort((a, b) => a.lo - b.lo)) {
-    if (!Number.isSafeInteger(lo) || !Number.isSafeInteger(hi) || lo < 0 || lo >= hi || hi > items) {
+    if (
+      !Number.isSafeInteger(lo) ||
+      !Number.isSafeInteger(hi) ||
+      lo < 0 ||
+      lo >= hi ||
+      hi > items
+    ) {
       return `${entry.body.type} names items ${lo}..${hi} of a job of ${items}`
     }
     if (lo < last) return `${entry.body.type} names item ${lo} twice`

@@ -342,6 +342,13 @@ export interface SchedulerConfig {
   readonly seal: Seal
   /** Uniform in [0, 1); seeded in the simulator. */
   readonly random: () => number
+  /** Sessions of earlier starts of this peer, as far as it remembers: what they hold is reclaimed at once. Those that wrote entries are known anyway. */
+  readonly predecessors?: readonly SessionId[]
+  /** Where the two encoded entries of a FORK split their feed; undefined when they prove nothing. Absent: FORK is kept and cuts nothing. */
+  readonly readFork?: (
+    first: Uint8Array,
+    second: Uint8Array,
+  ) => { readonly session: SessionId; readonly seq: number } | undefined
 }
 
 /** The state machine. `now` is monotonic milliseconds. Total: a peer's bad message is a `breach` effect, never a throw. */

@@ -8,23 +8,13 @@ import {
   ZERO_HASH,
 } from '../scheduler/types.ts'
 import { protocolError } from './cbor-reader.ts'
-import { decodeEntry, decodeHeader, entryBytes, entryHash, jobIdOf } from './entry-codec.ts'
+import { decodeHeader, entryBytes, entryHash } from './entry-codec.ts'
+import { type FeedState, FeedTable, feedName, type Staged } from './feed-table.ts'
 import type { Change } from './key-value.ts'
-import { entryKey, feedKey, jobKey, PREFIX } from './keys.ts'
-import {
-  MAX_CACHED_FINISHED_JOBS,
-  MAX_FEEDS_PER_JOB,
-  MAX_STAGED_BYTES,
-  SIGNED_END_BYTES,
-} from './limits.ts'
-import {
-  entryValue,
-  type ForkProof,
-  feedsValue,
-  forkValue,
-  headValue,
-  type StoredEntry,
-} from './records.ts'
+import { entryKey, feedKey, PREFIX } from './keys.ts'
+import { MAX_STAGED_BYTES, SIGNED_END_BYTES } from './limits.ts'
+import { entryValue, type ForkProof, forkValue, headValue, type StoredEntry } from './records.ts'
+import { checkLinks } from './run-check.ts'
 import { checkRun, encodeRun } from './run-codec.ts'
 import type { VerifyEnd } from './signatures.ts'
 import type { FeedHead, FeedId, IngestResult, Run } from './types.ts'
@@ -42,26 +32,6 @@ export interface FeedBookParts {
   readonly damaged: (what: string) => Error
 }
 
-interface Staged {
-  readonly bytes: Uint8Array
-  signature: Uint8Array | undefined
-}
-
-interface FeedState {
-  readonly job: JobId
-  readonly feed: FeedId
-  seq: number
-  hash: EntryHash
-  /** Entries up to `seq` that are not in the database yet: on their way, then those staged after them. */
-  writing: Staged[]
-  staged: Staged[]
-}
-
-interface JobFeeds {
-  readonly feeds: Map<string, FeedState>
-  ended: boolean
-}
-
 /**
  * The heads of all feeds, in memory, and the rules by which feeds grow: each entry names the hash of the one before, and the end
  * of each run is signed by its author. What passes is staged; `take` hands it over for writing. Heads of ended jobs are read when
@@ -69,9 +39,7 @@ interface JobFeeds {
  */
 export class FeedBook {
   private readonly parts: FeedBookParts
-  private readonly jobs = new Map<JobId, JobFeeds>()
-  /** Ended jobs in memory, the least recently used first. */
-  private readonly ended = new Set<JobId>()
+  private readonly table: FeedTable
   /** Sessions of this peer that this process has written as: one, except in tests. */
   private readonly ownSessions = new Set<string>()
   /** Feeds cut because their author forked them. */
@@ -79,7 +47,6 @@ export class FeedBook {
   /** Jobs that are being deleted: nothing grows there. */
   private readonly blocked = new Set<JobId>()
   private readonly dirty = new Set<FeedState>()
-  private readonly feedListDirty = new Set<JobId>()
   private readonly forkChanges: Change[] = []
   private inFlight: FeedState[] = []
   private stagedSize = 0
@@ -87,6 +54,7 @@ export class FeedBook {
 
   constructor(parts: FeedBookParts) {
     this.parts = parts
+    this.table = new FeedTable(parts.endedHeads)
   }
 
   /** Bytes of entries that are not in the database yet. */
@@ -96,14 +64,13 @@ export class FeedBook {
 
   /** Whether `take` would give anything. */
   get hasStaged(): boolean {
-    return this.dirty.size > 0 || this.feedListDirty.size > 0 || this.forkChanges.length > 0
+    return this.dirty.size > 0 || this.table.hasChanges || this.forkChanges.length > 0
   }
 
   // ------------------------------------------------------------ at open
 
   load(job: JobId, head: FeedHead): void {
-    this.addFeed(job, head).seq = head.seq
-    this.find(job, head)!.hash = head.hash
+    this.table.load(job, head)
   }
 
   loadFork(job: JobId, feed: FeedId): void {
@@ -113,17 +80,20 @@ export class FeedBook {
   // ------------------------------------------------------------ reads
 
   heads(job: JobId): FeedHead[] {
-    const feeds = this.jobFeeds(job)?.feeds.values() ?? []
-    return Array.from(feeds, (state) => ({ ...state.feed, seq: state.seq, hash: state.hash }))
+    return Array.from(this.table.all(job), (state) => ({
+      ...state.feed,
+      seq: state.seq,
+      hash: state.hash,
+    }))
   }
 
   head(job: JobId, feed: FeedId): FeedHead | undefined {
-    const state = this.find(job, feed)
+    const state = this.table.find(job, feed)
     return state && { ...state.feed, seq: state.seq, hash: state.hash }
   }
 
   hasUnwritten(job: JobId, feed: FeedId): boolean {
-    const state = this.find(job, feed)
+    const state = this.table.find(job, feed)
     return state !== undefined && state.staged.length + state.writing.length > 0
   }
 
@@ -133,7 +103,7 @@ export class FeedBook {
   append(entry: Entry): void {
     invariant(entry.author === this.parts.self, 'an appended entry is by this peer')
     invariant(!this.blocked.has(entry.job), 'nothing is appended to a job that is being deleted')
-    const state = this.find(entry.job, entry) ?? this.addFeed(entry.job, entry)
+    const state = this.table.find(entry.job, entry) ?? this.table.addFeed(entry.job, entry)
     const own = this.ownSessions.has(entry.session)
     invariant(
       own || state.seq === 0,
@@ -164,7 +134,7 @@ export class FeedBook {
     const { job } = first
     const feed: FeedId = { author: first.author, session: first.session }
     if (this.blocked.has(job)) return { status: 'gap', feed, job, have: 0 }
-    const state = this.find(job, feed)
+    const state = this.table.find(job, feed)
     const have = state?.seq ?? 0
     const lastSeq = first.seq + run.entries.length - 1
     const end = entryHash(run.entries.at(-1)!)
@@ -172,7 +142,7 @@ export class FeedBook {
       return { status: 'ok', entries: [] }
     }
     if (first.seq > have + 1) return { status: 'gap', feed, job, have }
-    const checked = this.check(run, first, have)
+    const checked = checkLinks(run, first, end, have)
     if (!this.parts.verify(feed.author, Buffer.from(end, 'hex'), run.signature)) {
       throw protocolError('the signature of the run is not its author’s')
     }
@@ -186,7 +156,7 @@ export class FeedBook {
 
   /** Stages the entries that are new, all checked but for the first one's link to what is held. */
   private extend(feed: FeedId, job: JobId, run: Run, entries: Entry[]): IngestResult {
-    let state = this.find(job, feed)
+    let state = this.table.find(job, feed)
     const have = state?.seq ?? 0
     const next = entries[0]!
     if (next.prev !== (state?.hash ?? ZERO_HASH)) {
@@ -198,43 +168,13 @@ export class FeedBook {
       throw protocolError('the run goes beyond the end of a feed that this peer writes')
     }
     if (this.unwrittenBytes > MAX_STAGED_BYTES) return { status: 'gap', feed, job, have }
-    state ??= this.addFeed(job, feed)
+    state ??= this.table.addFeed(job, feed)
     const from = run.entries.length - entries.length
     entries.forEach((entry, i) => {
       const signature = i === entries.length - 1 ? run.signature : undefined
       this.stage(state, run.entries[from + i]!, entry.hash, signature)
     })
     return { status: 'ok', entries }
-  }
-
-  /** Decodes what is beyond `have`, checks that the run is of one feed and linked. ERR_MESH_PROTOCOL. */
-  private check(
-    run: Run,
-    first: EntryHeader,
-    have: number,
-  ): { hashes: EntryHash[]; entries: Entry[] } {
-    const hashes: EntryHash[] = []
-    const entries: Entry[] = []
-    run.entries.forEach((bytes, i) => {
-      const hash = entryHash(bytes)
-      const fresh = first.seq + i > have
-      const header = fresh ? decodeEntry(bytes, hash) : decodeHeader(bytes)
-      if (fresh) {
-        const entry = header as Entry
-        if (entry.body.type === 'job' && jobIdOf(entry.body.spec) !== entry.job) {
-          throw protocolError('JOB is filed under an id that is not the hash of its spec')
-        }
-        entries.push(entry)
-      }
-      if (header.author !== first.author || header.session !== first.session) {
-        throw protocolError('the run mixes feeds')
-      }
-      if (header.job !== first.job) throw protocolError('the run mixes jobs')
-      if (header.seq !== first.seq + i) throw protocolError('the run skips entries')
-      if (i > 0 && header.prev !== hashes[i - 1]) throw protocolError('the run is not linked')
-      hashes.push(hash)
-    })
-    return { hashes, entries }
   }
 
   private stage(
@@ -316,12 +256,11 @@ export class FeedBook {
   take(): Change[] {
     const changes: Change[] = this.forkChanges.splice(0)
     for (const state of this.dirty) this.takeFeed(state, changes)
-    for (const job of this.feedListDirty) changes.push(this.feedList(job))
+    changes.push(...this.table.takeChanges())
     this.inFlight = [...this.dirty]
     this.inFlightSize = this.stagedSize
     this.stagedSize = 0
     this.dirty.clear()
-    this.feedListDirty.clear()
     return changes
   }
 
@@ -329,7 +268,7 @@ export class FeedBook {
     for (const state of this.inFlight) state.writing = []
     this.inFlight = []
     this.inFlightSize = 0
-    this.dropEnded()
+    this.table.written()
   }
 
   private takeFeed(state: FeedState, changes: Change[]): void {
@@ -363,14 +302,10 @@ export class FeedBook {
 
   /** An ended job's heads may leave memory; the names of its feeds are kept so that they can be found again. */
   setEnded(job: JobId, ended: boolean): void {
-    const known = this.jobFeeds(job) ?? this.addJob(job)
-    if (known.ended === ended) return
-    known.ended = ended
-    if (ended) this.ended.add(job)
-    else this.ended.delete(job)
-    this.feedListDirty.add(job)
+    this.table.setEnded(job, ended)
   }
 
+  /** Nothing grows in a job that is being deleted. */
   block(job: JobId): void {
     this.blocked.add(job)
   }
@@ -382,76 +317,8 @@ export class FeedBook {
   /** Drops a blocked job whose entries are all written. */
   forget(job: JobId): void {
     for (const name of this.forked) if (name.startsWith(job)) this.forked.delete(name)
-    this.jobs.delete(job)
-    this.ended.delete(job)
-    this.feedListDirty.delete(job)
+    this.table.forget(job)
   }
-
-  private feedList(job: JobId): Change {
-    const key = jobKey(PREFIX.feeds, job)
-    const known = this.jobs.get(job)
-    if (known?.ended !== true) return { key }
-    return { key, value: feedsValue(Array.from(known.feeds.values(), (state) => state.feed)) }
-  }
-
-  private jobFeeds(job: JobId): JobFeeds | undefined {
-    const known = this.jobs.get(job)
-    if (known !== undefined) {
-      if (known.ended && this.ended.delete(job)) this.ended.add(job)
-      return known
-    }
-    const heads = this.parts.endedHeads(job)
-    if (heads === undefined) return undefined
-    const loaded = this.addJob(job)
-    for (const head of heads) this.load(job, head)
-    loaded.ended = true
-    this.ended.add(job)
-    this.dropEnded(job)
-    return loaded
-  }
-
-  private dropEnded(except?: JobId): void {
-    for (const job of this.ended) {
-      if (this.ended.size <= MAX_CACHED_FINISHED_JOBS) return
-      const known = this.jobs.get(job)!
-      if (job === except || this.feedListDirty.has(job) || isUnwritten(known)) continue
-      this.jobs.delete(job)
-      this.ended.delete(job)
-    }
-  }
-
-  private find(job: JobId, feed: FeedId): FeedState | undefined {
-    return this.jobFeeds(job)?.feeds.get(feedName(feed))
-  }
-
-  private addJob(job: JobId): JobFeeds {
-    const added: JobFeeds = { feeds: new Map(), ended: false }
-    this.jobs.set(job, added)
-    return added
-  }
-
-  private addFeed(job: JobId, { author, session }: FeedId): FeedState {
-    const known = this.jobs.get(job) ?? this.addJob(job)
-    if (known.feeds.size >= MAX_FEEDS_PER_JOB) {
-      throw protocolError(`the job has more than ${MAX_FEEDS_PER_JOB} feeds`)
-    }
-    const feed = { author, session }
-    const state = { job, feed, seq: 0, hash: ZERO_HASH, writing: [], staged: [] }
-    known.feeds.set(feedName(feed), state)
-    if (known.ended) this.feedListDirty.add(job)
-    return state
-  }
-}
-
-function isUnwritten(job: JobFeeds): boolean {
-  for (const state of job.feeds.values()) {
-    if (state.staged.length + state.writing.length > 0) return true
-  }
-  return false
-}
-
-function feedName(feed: FeedId): string {
-  return feed.author + feed.session
 }
 
 function forkName(job: JobId, feed: FeedId): string {

@@ -20,7 +20,7 @@ import {
   metaKey,
   PREFIX,
 } from './keys.ts'
-import { MAX_RUN_ENTRIES, POINT_READ_ENTRIES, STAGED_WRITE_BYTES } from './limits.ts'
+import { POINT_READ_ENTRIES, STAGED_WRITE_BYTES } from './limits.ts'
 import {
   doneSpanValue,
   jobValue,
@@ -34,7 +34,7 @@ import {
   readOwnerValue,
   type StoredEntry,
 } from './records.ts'
-import { ENTRY_OVERHEAD_BYTES, RUN_OVERHEAD_BYTES } from './run-codec.ts'
+import { RunBuilder } from './run-builder.ts'
 import { createVerifier, type VerifyEnd } from './signatures.ts'
 import type { BlobStore, FeedHead, FeedId, IngestResult, Run, Store, StoredJob } from './types.ts'
 
@@ -348,36 +348,5 @@ export class KeyValueStore implements Store {
       if (isMeshError(error, 'ERR_MESH_PROTOCOL')) throw damaged(this.dir, error.message, error)
       throw error
     }
-  }
-}
-
-/** Collects entries up to the last signed end that fits. */
-class RunBuilder {
-  private readonly maxBytes: number
-  private readonly entries: Uint8Array[] = []
-  private size = RUN_OVERHEAD_BYTES
-  private ends = 0
-  private signature: Uint8Array | undefined
-
-  constructor(maxBytes: number) {
-    this.maxBytes = maxBytes
-  }
-
-  /** False when the run is complete. The first signed end is taken whatever its size. */
-  add({ bytes, signature }: StoredEntry): boolean {
-    this.size += bytes.length + ENTRY_OVERHEAD_BYTES
-    const full = this.size > this.maxBytes || this.entries.length >= MAX_RUN_ENTRIES
-    if (full && this.signature !== undefined) return false
-    this.entries.push(bytes)
-    if (signature !== undefined) {
-      this.ends = this.entries.length
-      this.signature = signature
-    }
-    return true
-  }
-
-  run(): Run | undefined {
-    if (this.signature === undefined) return undefined
-    return { entries: this.entries.slice(0, this.ends), signature: this.signature }
   }
 }

@@ -80,7 +80,8 @@ export function ownerValue(span: OwnerSpan): Uint8Array {
     uint(span.epoch, 'epoch'),
     uint(span.hop, 'hop'),
     hexBytes(span.hash, 32, 'hash'),
-    hexBytes(span.owner, 16, 'owner'),
+    // A released range is nobody's.
+    span.owner === '' ? null : hexBytes(span.owner, 16, 'owner'),
   ])
 }
 
@@ -93,7 +94,7 @@ export function readOwnerValue(lo: number, value: Buffer): OwnerSpan {
     epoch: reader.uint('epoch'),
     hop: reader.uint('hop'),
     hash: reader.hex('hash', 32) as EntryHash,
-    owner: reader.hex('owner', 16) as SessionId,
+    owner: (reader.null() ? '' : reader.hex('owner', 16)) as SessionId,
   }
 }
 

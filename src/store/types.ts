@@ -33,7 +33,7 @@ export type IngestResult =
   | { readonly status: 'ok'; readonly entries: readonly Entry[] }
   /** The run starts after our head: pull from `have` + 1. */
   | { readonly status: 'gap'; readonly feed: FeedId; readonly job: JobId; readonly have: number }
-  /** Two entries with one (feed, seq), both signed: proof of a fork. The feed is cut here. */
+  /** Two entries with one (feed, seq), both signed: proof of a fork. The feed is cut here. Each side is a run (run-codec.ts) from that seq to a signed end. */
   | {
       readonly status: 'fork'
       readonly feed: FeedId
@@ -70,7 +70,7 @@ export interface Store {
   stageJob(record: StoredJob): void
   flush(options?: { sync?: boolean }): Promise<void>
 
-  /** What is held of a feed from `fromSeq` up to a signed end, at most `maxBytes` (at least one run if any); undefined when nothing is there. */
+  /** What is held of a feed from `fromSeq` up to a signed end, at most `maxBytes` when encoded (at least one run if any); undefined when nothing is there. Only what is written: it flushes first if need be. */
   readRun(job: JobId, feed: FeedId, fromSeq: number, maxBytes: number): Promise<Run | undefined>
   heads(job: JobId): readonly FeedHead[]
   head(job: JobId, feed: FeedId): FeedHead | undefined

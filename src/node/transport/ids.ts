@@ -1,15 +1,17 @@
 import { publicKeyFromRaw } from '@libp2p/crypto/keys'
-import type { PeerId as Libp2pPeerId } from '@libp2p/interface'
+import type { PeerId as LibP2PPeerId } from '@libp2p/interface'
 import { peerIdFromPublicKey } from '@libp2p/peer-id'
 import { fromHex, toHex } from '../../base/bytes.ts'
 import type { PeerId } from '../../scheduler/types.ts'
 
-/** libp2p's id of a peer. */
-export function toLibp2p(peer: PeerId): Libp2pPeerId {
+/** Our name of a libp2p peer: the hex of its raw Ed25519 key; undefined for one with another kind of key. */
+export function peerOf(id: LibP2PPeerId): PeerId | undefined {
+  return id.type === 'Ed25519' ? (toHex(id.publicKey.raw) as PeerId) : undefined
+}
+
+/** libp2p's name of a peer. Throws when `peer` is not the hex of a public key. */
+export function libp2pIdOf(peer: PeerId): LibP2PPeerId {
   return peerIdFromPublicKey(publicKeyFromRaw(fromHex(peer)))
 }
 
-/** Our id of a peer: the hex of its raw Ed25519 public key; undefined for other kinds of key. */
-export function fromLibp2p(peer: Libp2pPeerId): PeerId | undefined {
-  return peer.type === 'Ed25519' ? (toHex(peer.publicKey.raw) as PeerId) : undefined
-}
+export { libp2pIdOf as toLibp2p, peerOf as fromLibp2p }

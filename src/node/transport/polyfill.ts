@@ -1,18 +1,20 @@
-// Node 20 lacks Promise.withResolvers, which libp2p's parts use. Imported before anything of libp2p.
-interface Resolvers<T> {
-  promise: Promise<T>
-  resolve: (value: T | PromiseLike<T>) => void
-  reject: (reason?: unknown) => void
+/** Imported before anything of libp2p, which calls Promise.withResolvers: Node 20 has none. */
+
+interface Resolvers {
+  promise: Promise<unknown>
+  resolve: (value: unknown) => void
+  reject: (reason: unknown) => void
 }
 
-const PromiseClass = Promise as unknown as { withResolvers?: <T>() => Resolvers<T> }
+const constructor = Promise as unknown as { withResolvers?: () => Resolvers }
 
-PromiseClass.withResolvers ??= function withResolvers<T>(): Resolvers<T> {
-  let resolve!: Resolvers<T>['resolve']
-  let reject!: Resolvers<T>['reject']
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes
-    reject = no
+constructor.withResolvers ??= function withResolvers(): Resolvers {
+  const resolvers = {} as Resolvers
+  resolvers.promise = new Promise((resolve, reject) => {
+    resolvers.resolve = resolve
+    resolvers.reject = reject
   })
-  return { promise, resolve, reject }
+  return resolvers
 }
+
+export {}

@@ -1,10 +1,4 @@
-import type {
-  EntryHash,
-  JobId,
-  PeerId,
-  RunningChunk,
-  SessionId,
-} from '../../scheduler/types.ts'
+import type { EntryHash, JobId, PeerId, RunningChunk, SessionId } from '../../scheduler/types.ts'
 import { CborReader, protocolError } from '../../store/cbor-reader.ts'
 import { readRun } from '../../store/run-codec.ts'
 import type { FeedHead, FeedId, Run } from '../../store/types.ts'
@@ -108,7 +102,12 @@ function readFields(kind: Kind, r: CborReader): WireMessage {
     case 'lifeline':
       return { kind, job: job(r), session: session(r), rate: rate(r), idle: r.uint('idle') }
     case 'heads':
-      return { kind, job: job(r), heads: list(r, 'heads', MAX_FEEDS, head), reply: flag(r, 'reply') }
+      return {
+        kind,
+        job: job(r),
+        heads: list(r, 'heads', MAX_FEEDS, head),
+        reply: flag(r, 'reply'),
+      }
     case 'pull':
       return { kind, job: job(r), feeds: list(r, 'feeds', MAX_FEEDS, feedFrom) }
     case 'jobAck':

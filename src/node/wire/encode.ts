@@ -53,7 +53,13 @@ function fieldsOf(message: WireMessage): CborValue[] {
     case 'steal': {
       const { nonce, rate, idle, head } = message
       const from = [job(message.job), session(message.session)]
-      return [...from, uint(nonce, 'nonce'), thousandths(rate), uint(idle, 'idle'), uint(head, 'head')]
+      return [
+        ...from,
+        uint(nonce, 'nonce'),
+        thousandths(rate),
+        uint(idle, 'idle'),
+        uint(head, 'head'),
+      ]
     }
     case 'stealAnswer': {
       const running = list(message.running, MAX_RUNNING, 'running', ({ lo, hi, ageMs }) => [
@@ -62,7 +68,13 @@ function fieldsOf(message: WireMessage): CborValue[] {
         uint(Math.round(ageMs), 'ageMs'),
       ])
       const granted = flag(message.granted)
-      return [job(message.job), uint(message.nonce, 'nonce'), granted, running, runsOf(message.runs)]
+      return [
+        job(message.job),
+        uint(message.nonce, 'nonce'),
+        granted,
+        running,
+        runsOf(message.runs),
+      ]
     }
     case 'lifeline': {
       const { rate, idle } = message

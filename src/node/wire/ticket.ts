@@ -1,145 +1,122 @@
-import { createHash } from 'node:crypto'
-import { toHex } from '../../base/bytes.ts'
 import { MeshError } from '../../base/errors.ts'
+import { fromBase32, toBase32, wrongCharacter } from './base32.ts'
+import { crc32 } from './crc32.ts'
+import { MAX_TICKET_ADDRESSES, MAX_TICKET_CHARS } from './limits.ts'
+import {
+  formatTicketAddress,
+  isLoopback,
+  packAddresses,
+  parseTicketAddress,
+  type TicketAddress,
+  unpackAddresses,
+} from './ticket-address.ts'
 
-/**
- * A mesh ticket: `mesh1` and base-58 text (no look-alikes) of the mesh key, up to three addresses, and a checksum over all of it.
- * docs/protocol.md, "Tickets".
- */
+/** What `mesh join TICKET` needs: the mesh's key (32 bytes) and where members of it are (multiaddrs). */
 export interface Ticket {
-  /** 32 bytes. */
   readonly meshKey: Uint8Array
-  /** Multiaddrs with /p2p/. */
-  readonly addresses: readonly string[]
+  readonly addresses: string[]
 }
 
 const PREFIX = 'mesh1'
-const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 const KEY_BYTES = 32
-const CHECKSUM_BYTES = 5
-const MAX_ADDRESSES = 3
-const MAX_TEXT_CHARS = 2_000
-/** Any one address as text. */
-const MAX_ADDRESS_BYTES = 200
+const CRC_BYTES = 4
+const LENGTH_BYTES = 2
+const LEAST_CHARS = Math.ceil(((LENGTH_BYTES + KEY_BYTES + CRC_BYTES) * 8) / 5)
 
-const IP4 = 4
-const TEXT = 0
-
-/** The ticket's text. Loopback addresses come last: they only serve processes of one machine. */
-export function encodeTicket({ meshKey, addresses }: Ticket): string {
-  if (meshKey.byteLength !== KEY_BYTES) {
-    throw new MeshError('ERR_MESH_INTERNAL', `a mesh key has ${KEY_BYTES} bytes`)
+/**
+ * The ticket of a mesh (docs/protocol.md, "Tickets"): `mesh1` and, in base 32,
+ *
+ *     length: u16 · key: 32 bytes · addresses · CRC-32 of all before: u32
+ *
+ * with length = bytes of key and addresses. It names the first three addresses that another machine can use; loopback ones only
+ * when there is nothing else (a machine reaches its own other addresses too, so its processes join each other by any of them).
+ */
+export function encodeTicket({
+  meshKey,
+  addresses,
+}: {
+  readonly meshKey: Uint8Array
+  readonly addresses: readonly string[]
+}): string {
+  if (meshKey.length !== KEY_BYTES) {
+    throw new MeshError(
+      'ERR_MESH_INTERNAL',
+      `a mesh key has ${KEY_BYTES} bytes, not ${meshKey.length}`,
+    )
   }
-  const chosen = choose(addresses)
-  const body = Buffer.concat([meshKey, Buffer.from([chosen.length]), ...chosen.map(packAddress)])
-  return PREFIX + toBase58(Buffer.concat([body, checksum(body)]))
+  const usable = addresses.map(parseTicketAddress).filter((address) => address !== undefined)
+  const body = Buffer.concat([meshKey, packAddresses(chosen(usable))])
+  const length = Uint8Array.of(body.length >> 8, body.length & 0xff)
+  const checked = Buffer.concat([length, body])
+  const crc = Buffer.alloc(CRC_BYTES)
+  crc.writeUInt32BE(crc32(checked))
+  return PREFIX + toBase32(Buffer.concat([checked, crc]))
 }
 
-/** Throws ERR_MESH_TICKET_DAMAGED, which says in which way. */
+/**
+ * Reads a ticket; white space around it does not matter.
+ * @throws ERR_MESH_TICKET_DAMAGED, which says in which way: no ticket at all, a wrong character and where, cut short, too long,
+ * or mistyped (the checksum).
+ */
 export function decodeTicket(text: string): Ticket {
   const ticket = text.trim()
   if (!ticket.startsWith(PREFIX)) {
-    throw damaged(`it does not begin with "${PREFIX}"`)
+    throw damaged(`it must start with "${PREFIX}"`, 'prefix')
   }
-  if (ticket.length > MAX_TEXT_CHARS) throw damaged('it is far too long')
-  const coded = ticket.slice(PREFIX.length)
-  for (let i = 0; i < coded.length; i += 1) {
-    if (!ALPHABET.includes(coded[i]!)) {
-      throw damaged(`character ${PREFIX.length + i + 1} ("${coded[i]}") cannot be in a ticket`)
-    }
+  if (ticket.length > MAX_TICKET_CHARS) {
+    throw damaged(`it has ${ticket.length} characters, more than any ticket`, 'long')
   }
-  const bytes = fromBase58(coded)
-  if (bytes.byteLength < KEY_BYTES + 1 + CHECKSUM_BYTES) throw damaged('it is cut short')
-  const body = bytes.subarray(0, -CHECKSUM_BYTES)
-  if (!checksum(body).equals(bytes.subarray(-CHECKSUM_BYTES))) {
-    throw damaged('its checksum does not fit: a part is missing, added or mistyped')
+  const digits = ticket.slice(PREFIX.length)
+  const wrong = wrongCharacter(digits)
+  if (wrong >= 0) {
+    const position = PREFIX.length + wrong + 1
+    const what = JSON.stringify([...digits][wrong])
+    throw damaged(`character ${position}, ${what}, cannot be in a ticket`, 'character', {
+      position,
+    })
   }
-  return unpack(body)
-}
-
-function unpack(body: Buffer): Ticket {
-  const meshKey = new Uint8Array(body.subarray(0, KEY_BYTES))
-  const count = body[KEY_BYTES]!
-  const addresses: string[] = []
-  let at = KEY_BYTES + 1
-  for (let i = 0; i < count; i += 1) {
-    const length = body[at + 1]
-    if (length === undefined || at + 2 + length > body.byteLength) throw damaged('it is cut short')
-    addresses.push(unpackAddress(body[at]!, body.subarray(at + 2, at + 2 + length)))
-    at += 2 + length
+  if (digits.length < LEAST_CHARS) throw cutShort(ticket.length)
+  const length = Buffer.from(fromBase32(digits.slice(0, 8))!).readUInt16BE()
+  const chars = Math.ceil(((LENGTH_BYTES + length + CRC_BYTES) * 8) / 5)
+  const bytes = fromBase32(digits)
+  if (bytes === undefined || digits.length !== chars || !crcHolds(bytes)) {
+    throw misfit(ticket.length, digits.length - chars)
   }
-  return { meshKey, addresses }
-}
-
-function choose(addresses: readonly string[]): string[] {
-  const short = [...new Set(addresses)].filter((a) => Buffer.byteLength(a) <= MAX_ADDRESS_BYTES)
-  const far = short.filter((address) => !isLoopback(address))
-  const near = short.filter(isLoopback)
-  return [...far.slice(0, near.length > 0 ? MAX_ADDRESSES - 1 : MAX_ADDRESSES), ...near.slice(0, 1)]
-}
-
-function isLoopback(address: string): boolean {
-  return address.startsWith('/ip4/127.') || address.startsWith('/ip6/::1/')
-}
-
-/** `kind, length, bytes`: ip4 + tcp + p2p packed, anything else as text. */
-function packAddress(address: string): Buffer {
-  const match = /^\/ip4\/(\d+)\.(\d+)\.(\d+)\.(\d+)\/tcp\/(\d+)\/p2p\/([1-9A-HJ-NP-Za-km-z]+)$/.exec(address)
-  let packed: Buffer
-  let kind = TEXT
-  if (match === null) packed = Buffer.from(address)
-  else {
-    kind = IP4
-    const port = Buffer.alloc(2)
-    port.writeUInt16BE(Number(match[5]))
-    const ip = Buffer.from(match.slice(1, 5).map(Number))
-    packed = Buffer.concat([ip, port, fromBase58(match[6]!)])
-    if (unpackAddress(kind, packed) !== address) {
-      kind = TEXT
-      packed = Buffer.from(address)
-    }
+  const addresses = unpackAddresses(bytes.subarray(LENGTH_BYTES + KEY_BYTES, -CRC_BYTES))
+  if (addresses === undefined) {
+    throw damaged('it was made by another version of meshwork: make both peers the same', 'version')
   }
-  return Buffer.concat([Buffer.from([kind, packed.byteLength]), packed])
-}
-
-function unpackAddress(kind: number, bytes: Buffer): string {
-  if (kind === TEXT) return bytes.toString()
-  if (kind !== IP4 || bytes.byteLength < 7) {
-    throw damaged('it was made by a newer version')
+  return {
+    meshKey: bytes.slice(LENGTH_BYTES, LENGTH_BYTES + KEY_BYTES),
+    addresses: addresses.map(formatTicketAddress),
   }
-  return `/ip4/${[...bytes.subarray(0, 4)].join('.')}/tcp/${bytes.readUInt16BE(4)}/p2p/${toBase58(bytes.subarray(6))}`
 }
 
-function checksum(body: Uint8Array): Buffer {
-  return createHash('sha256').update('meshwork ticket').update(body).digest().subarray(0, CHECKSUM_BYTES)
+function chosen(addresses: readonly TicketAddress[]): TicketAddress[] {
+  const outer = addresses.filter((address) => !isLoopback(address))
+  return (outer.length > 0 ? outer : addresses).slice(0, MAX_TICKET_ADDRESSES)
 }
 
-/** Leading zero bytes are leading `1`s, as Bitcoin's base 58 has it. */
-function toBase58(bytes: Uint8Array): string {
-  let number = bytes.byteLength === 0 ? 0n : BigInt(`0x${toHex(bytes)}`)
-  let text = ''
-  while (number > 0n) {
-    text = ALPHABET[Number(number % 58n)]! + text
-    number /= 58n
-  }
-  for (let i = 0; i < bytes.byteLength && bytes[i] === 0; i += 1) text = ALPHABET[0]! + text
-  return text
+function crcHolds(bytes: Uint8Array): boolean {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  const end = buffer.length - CRC_BYTES
+  return crc32(buffer.subarray(0, end)) === buffer.readUInt32BE(end)
 }
 
-function fromBase58(text: string): Buffer {
-  let number = 0n
-  for (const character of text) number = number * 58n + BigInt(ALPHABET.indexOf(character))
-  const hex = number === 0n ? '' : number.toString(16)
-  const bytes = Buffer.from(hex.length % 2 === 0 ? hex : `0${hex}`, 'hex')
-  let zeros = 0
-  while (zeros < text.length && text[zeros] === ALPHABET[0]) zeros += 1
-  return Buffer.concat([Buffer.alloc(zeros), bytes])
+function misfit(length: number, extra: number): MeshError {
+  if (extra < 0) return cutShort(length)
+  if (extra > 0) return damaged(`it has ${extra} characters too many`, 'long')
+  return damaged('a character in it is wrong (its checksum does not fit)', 'checksum')
 }
 
-function damaged(how: string): MeshError {
+function cutShort(length: number): MeshError {
+  return damaged(`it is cut short (${length} characters are there)`, 'short')
+}
+
+function damaged(how: string, damage: string, details: Record<string, unknown> = {}): MeshError {
   return new MeshError(
     'ERR_MESH_TICKET_DAMAGED',
-    `this ticket is damaged: ${how}. Copy the whole line that \`mesh ticket\` prints`,
-    { details: { how } },
+    `the ticket is damaged: ${how}. Copy the whole line that \`mesh ticket\` prints`,
+    { details: { damage, ...details } },
   )
 }

@@ -58,9 +58,9 @@ export class WorkerContext implements TaskContext<unknown> {
     this.controller.abort(reason)
   }
 
-  /** After an item whose signal was aborted: the next one gets a new one. */
+  /** Between two items: the next one gets a signal of its own, without the listeners of this one. */
   renew(): void {
     this.timedOut = false
-    if (this.controller?.signal.aborted) this.controller = undefined
+    this.controller = undefined
   }
 }

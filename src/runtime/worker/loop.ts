@@ -172,7 +172,7 @@ export class ChunkLoop {
   private next(full: boolean): void {
     this.at += 1
     this.tries = 0
-    if (this.ctx.timedOut) this.ctx.renew()
+    this.ctx.renew()
     if (full || this.frame.careful) this.flush()
   }
 

@@ -297,6 +297,16 @@ describe('a worker that dies', () => {
     const { values, failures } = await started.finished
     expect([values, failures]).toEqual([[2], []])
   })
+
+  it('right after it loaded, again and again, ends in failures and not in a storm', async () => {
+    const { outcome, failures } = await harness.run(
+      'setup() { setTimeout(() => process.exit(9), 0) }, run: (x) => new Promise((r) => setTimeout(r, 100))',
+      { hi: 2 },
+    )
+    expect(outcome).toMatchObject(done(2, 2))
+    expect(failures[0]!.message).toMatch(/process\.exit\(9\)/)
+    expect(harness.runtime.stats().started).toBeLessThanOrEqual(8)
+  })
 })
 
 describe('a time limit', () => {
@@ -341,6 +351,15 @@ describe('a time limit', () => {
     const fields = `run(x, ctx) { let n = 0; while (!ctx.signal.aborted) n++; return 'stopped' }`
     const { values } = await harness.run(fields, { hi: 2, timeLimitMs: 50 })
     expect(values).toEqual(['stopped', 'stopped'])
+  })
+})
+
+describe('ctx.signal', () => {
+  it('is each item’s own: listeners do not gather', async () => {
+    const fields = `run(x, { signal }) { const before = globalThis.last; globalThis.last = signal; signal.addEventListener('abort', () => {}); return before !== signal }`
+    const { values, lines } = await harness.run(fields, { hi: 20 })
+    expect(values).toEqual(new Array(20).fill(true))
+    expect(lines).toEqual([])
   })
 })
 
@@ -525,9 +544,10 @@ describe('workers', () => {
     const own = new Harness()
     const started = own.start(`async setup() { ${watcher.connect} }, run() { for (;;); }`)
     const worker = await watcher.next()
-    await own.close()
+    await own.runtime.close()
     await expect(started.finished).rejects.toMatchObject({ code: 'ERR_MESH_STOPPED' })
     await worker.ended
     await expect(own.run(pid)).rejects.toMatchObject({ code: 'ERR_MESH_STOPPED' })
+    await own.close()
   })
 })

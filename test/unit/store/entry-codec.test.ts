@@ -98,7 +98,7 @@ describe('entries', () => {
         fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 }),
         fc.constantFrom('set', 'cut', 'insert'),
         (anyHeader, body, edits, how) => {
-          let bytes = Buffer.from(encodeEntry(anyHeader, body))
+          let bytes: Buffer = Buffer.from(encodeEntry(anyHeader, body))
           for (const [where, byte] of edits) bytes = edit(bytes, where, byte, how)
           if (!soundly(() => decodeEntry(bytes))) return
           // What passes is canonical: read and written again it is the same.

@@ -1,0 +1,145 @@
+import { JobRun } from './job-run.ts'
+import { PUBLISH_MS } from './limits.ts'
+import type {
+  EntryBody,
+  JobId,
+  PeerFacts,
+  PeerId,
+  SchedulerConfig,
+  SchedulerEffect,
+  SessionId,
+} from './types.ts'
+
+/** Timers are named kind|job: at most one of each kind a job. */
+export type TimerKind = 'done' | 'publish' | 'steal' | 'idle' | 'retry' | 'release'
+
+/** The state that the parts of the scheduler share, and the few things they all do with it. */
+export class Core {
+  readonly self: PeerFacts
+  readonly config: SchedulerConfig
+  readonly peers = new Map<PeerId, PeerFacts>()
+  readonly jobs = new Map<JobId, JobRun>()
+  /** Jobs that are not over, in the order in which they get slots. */
+  readonly active: JobRun[] = []
+  readonly chunkJobs = new Map<number, JobRun>()
+  /** Earlier sessions of this peer. */
+  readonly predecessors: Set<SessionId>
+  /** Jobs whose fold moved in this call. */
+  readonly touched = new Set<JobRun>()
+  now = 0
+  running = 0
+  placing = 0
+  placingBytes = 0
+  stopping = false
+  /** Where in `active` the next chunk is looked for. */
+  turn = 0
+  private nextNumber = 1
+  private effects: SchedulerEffect[] = []
+  private readonly timers = new Map<string, number>()
+
+  constructor(config: SchedulerConfig) {
+    this.config = config
+    this.self = config.self
+    this.predecessors = new Set(config.predecessors)
+    this.predecessors.delete(config.self.session)
+  }
+
+  emit(effect: SchedulerEffect): void {
+    this.effects.push(effect)
+  }
+
+  takeEffects(): SchedulerEffect[] {
+    const taken = this.effects
+    this.effects = []
+    return taken
+  }
+
+  /** Numbers chunks and nonces; never reused in a session. */
+  number(): number {
+    return this.nextNumber++
+  }
+
+  newRun(job: JobId): JobRun {
+    const accuse = (peer: PeerId, reason: string): void => {
+      this.emit({ type: 'breach', peer, reason })
+    }
+    return new JobRun(job, this.self.session, accuse, this.config.readFork)
+  }
+
+  /** Writes an entry of this session, folds it in, and sees that it gets about. */
+  append(run: JobRun, body: EntryBody): void {
+    const entry = this.config.seal(
+      {
+        author: this.self.peer,
+        session: this.self.session,
+        job: run.job,
+        seq: run.seq + 1,
+        prev: run.head,
+      },
+      body,
+    )
+    this.emit({ type: 'append', entry })
+    run.follow(entry)
+    run.fold.add(entry)
+    this.touched.add(run)
+    run.unpublished = true
+    this.armOnce('publish', run, this.now + PUBLISH_MS)
+  }
+
+  /** What this session wrote goes to the job's author, unless that is this peer or it is away. */
+  pushToAuthor(run: JobRun): void {
+    const author = run.author
+    if (author !== undefined && author !== this.self.peer && this.peers.has(author)) {
+      this.emit({ type: 'push', to: author, job: run.job })
+    }
+  }
+
+  publish(run: JobRun): void {
+    this.disarm('publish', run)
+    if (!run.unpublished) return
+    run.unpublished = false
+    this.emit({ type: 'publish', job: run.job })
+  }
+
+  // ------------------------------------------------------------ timers
+
+  arm(kind: TimerKind, run: JobRun, at: number): void {
+    const timer = `${kind}|${run.job}`
+    if (this.timers.get(timer) === at) return
+    this.timers.set(timer, at)
+    this.emit({ type: 'setTimer', timer, at })
+  }
+
+  /** Keeps the time of a timer that is set already. */
+  armOnce(kind: TimerKind, run: JobRun, at: number): void {
+    if (!this.timers.has(`${kind}|${run.job}`)) this.arm(kind, run, at)
+  }
+
+  disarm(kind: TimerKind, run: JobRun): void {
+    const timer = `${kind}|${run.job}`
+    if (this.timers.delete(timer)) this.emit({ type: 'clearTimer', timer })
+  }
+
+  /** The kind and job of a timer that fired and that is still wanted. */
+  fired(timer: string): { kind: TimerKind; run: JobRun } | undefined {
+    if (!this.timers.delete(timer)) return undefined
+    const bar = timer.indexOf('|')
+    const run = this.jobs.get(timer.slice(bar + 1) as JobId)
+    return run === undefined ? undefined : { kind: timer.slice(0, bar) as TimerKind, run }
+  }
+
+  // ------------------------------------------------------------ jobs in turn
+
+  activate(run: JobRun): void {
+    if (!this.active.includes(run)) this.active.push(run)
+  }
+
+  retire(run: JobRun): void {
+    const i = this.active.indexOf(run)
+    if (i >= 0) this.active.splice(i, 1)
+  }
+
+  get freeSlots(): number {
+    return Math.max(0, this.self.slots - this.running)
+  }
+}

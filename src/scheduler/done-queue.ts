@@ -1,0 +1,80 @@
+import type { Core } from './core.ts'
+import type { JobRun } from './job-run.ts'
+import {
+  DONE_HOLD_MS,
+  DONE_TARGET,
+  DONE_TICK_MS,
+  MAX_DONE_RANGES,
+  MAX_INLINE_BYTES,
+} from './limits.ts'
+import type { DoneRange } from './types.ts'
+
+/** A finished range whose result is on its keeper: its DONE is written at once, or shortly together with the next one's. */
+export function resultReady(core: Core, run: JobRun, range: DoneRange): void {
+  const bytes = inlineBytes(range)
+  if (run.readyBytes + bytes > MAX_INLINE_BYTES || run.ready.length >= MAX_DONE_RANGES) {
+    flushDone(core, run)
+  }
+  const last = run.ready.at(-1)
+  const merged = last === undefined ? undefined : mergeInline(last, range)
+  if (merged === undefined) run.ready.push(range)
+  else run.ready[run.ready.length - 1] = merged
+  run.readyBytes += bytes
+  run.ownChunks += range.chunks
+  const holdMs = core.stopping ? 0 : holdFor(core, run)
+  if (holdMs > 0) core.armOnce('done', run, core.now + holdMs)
+  else flushDone(core, run)
+}
+
+/** The last result that this peer has of a job never waits. */
+export function flushIfLast(core: Core, run: JobRun): void {
+  if (run.ready.length > 0 && run.idle) flushDone(core, run)
+}
+
+export function flushDone(core: Core, run: JobRun): void {
+  core.disarm('done', run)
+  const { final } = run.fold
+  // Someone else's DONE (after a reclaim) may have come first.
+  const ranges = run.ready.filter(({ lo, hi }) => final.countIn(lo, hi) < hi - lo)
+  const all = run.ready
+  run.ready = []
+  run.readyBytes = 0
+  if (ranges.length > 0 && !run.ended) {
+    ranges.sort((a, b) => a.lo - b.lo)
+    core.append(run, { type: 'done', ranges })
+    core.pushToAuthor(run)
+  }
+  for (const { lo, hi } of all) run.giveBack(lo, hi)
+}
+
+/**
+ * How long a DONE may wait for company. Its values are on their keeper already; what waits is only the word of it. Waiting pays
+ * for the entries that are not DONEs: over a run the log shall hold at most one entry a chunk.
+ */
+function holdFor(core: Core, run: JobRun): number {
+  if (run.idle) return 0
+  if (run.seq + 1 > DONE_TARGET * run.ownChunks) return DONE_HOLD_MS
+  return core.self.slots > 1 ? DONE_TICK_MS : 0
+}
+
+function inlineBytes(range: DoneRange): number {
+  return range.result.kind === 'inline' ? range.result.bytes.length : 0
+}
+
+/** Values are concatenations of segments, so neighbours with inline values become one range. */
+function mergeInline(a: DoneRange, b: DoneRange): DoneRange | undefined {
+  if (a.result.kind !== 'inline' || b.result.kind !== 'inline') return undefined
+  if (a.hi !== b.lo || a.parent !== b.parent) return undefined
+  const bytes = new Uint8Array(a.result.bytes.length + b.result.bytes.length)
+  bytes.set(a.result.bytes)
+  bytes.set(b.result.bytes, a.result.bytes.length)
+  return {
+    lo: a.lo,
+    hi: b.hi,
+    parent: a.parent,
+    failed: a.failed + b.failed,
+    elapsedMs: a.elapsedMs + b.elapsedMs,
+    chunks: a.chunks + b.chunks,
+    result: { kind: 'inline', bytes },
+  }
+}

@@ -1,0 +1,29 @@
+import type { Core } from './core.ts'
+import type { JobRun } from './job-run.ts'
+import { rateOf } from './thief.ts'
+import type { JobView } from './types.ts'
+
+/** What the rest of the peer sees of a job; undefined while its JOB is not known. */
+export function viewOf(core: Core, run: JobRun): JobView | undefined {
+  const { fold } = run
+  const { jobEntry } = fold
+  if (jobEntry === undefined) return undefined
+  return {
+    job: run.job,
+    spec: jobEntry.body.spec,
+    author: jobEntry.author,
+    submittedAt: jobEntry.body.at,
+    state: fold.state,
+    items: fold.items,
+    done: fold.final.size,
+    failed: fold.failed,
+    mine: run.todo.size,
+    runningHere: run.runningChunks(core.now),
+    entries: fold.entryCount,
+    chunks: fold.chunks,
+    grants: fold.grants,
+    reclaims: fold.reclaims,
+    rate: rateOf(core, run),
+    doneBy: fold.doneBy,
+  }
+}

@@ -1,0 +1,198 @@
+import {
+  abortOvertaken,
+  chunkEnded,
+  chunkPlaced,
+  chunkProgressed,
+  chunkReturned,
+  fillSlots,
+} from './chunk-flow.ts'
+import { Core, type TimerKind } from './core.ts'
+import { flushDone } from './done-queue.ts'
+import { Intake } from './intake.ts'
+import type { JobRun } from './job-run.ts'
+import { MAX_SEEDS } from './limits.ts'
+import { viewOf } from './read-model.ts'
+import { reclaimOwn, reclaimReleased, releaseAll } from './reclaim.ts'
+import { grainOf, itemCount } from './rules.ts'
+import { seedGrants } from './seeds.ts'
+import { endBackoff, seekWork, stealAnswered, stealTimedOut, victimGone } from './thief.ts'
+import type {
+  DoneSpan,
+  JobId,
+  JobView,
+  PeerFacts,
+  PeerId,
+  SchedulerConfig,
+  SchedulerCore,
+  SchedulerEffect,
+  SchedulerEvent,
+} from './types.ts'
+import { lifelineReceived, serveLifelines, stealRequested } from './victim.ts'
+
+/**
+ * The scheduler of one peer session: jobs over item ranges, their logs' folds, and who runs what. Pure: everything comes in as an
+ * event with the time, everything goes out as an effect. Total: what peers send never makes it throw.
+ */
+export class Scheduler implements SchedulerCore {
+  private readonly core: Core
+  private readonly intake: Intake
+
+  constructor(config: SchedulerConfig) {
+    this.core = new Core(config)
+    this.intake = new Intake(this.core)
+  }
+
+  handle(event: SchedulerEvent, now: number): SchedulerEffect[] {
+    this.core.now = now
+    this.dispatch(event)
+    this.settle()
+    return this.core.takeEffects()
+  }
+
+  private dispatch(event: SchedulerEvent): void {
+    const { core } = this
+    switch (event.type) {
+      case 'peerSeen':
+        return this.peerSeen(event.facts)
+      case 'peerGone':
+        return this.peerGone(event.peer)
+      case 'submitted':
+        return this.submitted(event)
+      case 'entriesReceived':
+        return this.intake.received(event.entries)
+      case 'jobLoaded':
+        return this.intake.loaded(event.entries)
+      case 'stealRequested':
+        return stealRequested(core, event)
+      case 'stealAnswered': {
+        const run = core.jobs.get(event.job)
+        return run === undefined ? undefined : stealAnswered(core, run, event)
+      }
+      case 'lifelineReceived':
+        return lifelineReceived(core, event)
+      case 'chunkProgressed':
+        return chunkProgressed(core, event)
+      case 'chunkEnded':
+        return chunkEnded(core, event)
+      case 'chunkPlaced':
+        return chunkPlaced(core, event)
+      case 'chunkReturned':
+        return chunkReturned(core, event)
+      case 'timerFired': {
+        const fired = core.fired(event.timer)
+        return fired === undefined ? undefined : this.timerFired(fired.kind, fired.run)
+      }
+      case 'stopping':
+        return this.stop()
+    }
+  }
+
+  private timerFired(kind: TimerKind, run: JobRun): void {
+    switch (kind) {
+      case 'done':
+        return flushDone(this.core, run)
+      case 'publish':
+        return this.core.publish(run)
+      case 'steal':
+        return stealTimedOut(this.core, run)
+      case 'idle':
+        return endBackoff(this.core, run)
+      // The time itself is what was waited for: settle() looks at everything again.
+      case 'retry':
+      case 'release':
+        return
+    }
+  }
+
+  private peerSeen(facts: PeerFacts): void {
+    const { core } = this
+    const known = core.peers.get(facts.peer)
+    if (facts.peer === core.self.peer) return
+    if (known !== undefined && facts.sessionNumber < known.sessionNumber) return
+    core.peers.set(facts.peer, facts)
+    if (known?.session === facts.session) return
+    for (const run of core.jobs.values()) {
+      const news = run.author === core.self.peer ? !run.ended : run.author === facts.peer
+      if (news && run.seq > 0) core.emit({ type: 'push', to: facts.peer, job: run.job })
+    }
+  }
+
+  private peerGone(peer: PeerId): void {
+    this.core.peers.delete(peer)
+    for (const run of this.core.jobs.values()) victimGone(this.core, run, peer)
+  }
+
+  private submitted(event: Extract<SchedulerEvent, { type: 'submitted' }>): void {
+    const { core } = this
+    const { job, spec } = event
+    if (core.jobs.has(job)) return
+    const peers = [...core.peers.values()]
+    const seeds = core.stopping ? [] : seedGrants(itemCount(spec), grainOf(spec), core.self, peers)
+    const run = this.intake.create(job)
+    core.append(run, { type: 'job', spec, at: Math.max(0, Math.round(event.at)), seeds })
+    this.intake.adopted(run)
+    const seeded = new Set(seeds.map((seed) => seed.to))
+    const first = peers.filter((peer) => seeded.has(peer.session))
+    const rest = peers.filter((peer) => !seeded.has(peer.session))
+    for (const { peer } of [...first, ...rest].slice(0, MAX_SEEDS)) {
+      core.emit({ type: 'push', to: peer, job })
+    }
+    core.publish(run)
+  }
+
+  private stop(): void {
+    this.core.stopping = true
+    for (const run of this.core.jobs.values()) {
+      flushDone(this.core, run)
+      this.core.publish(run)
+    }
+  }
+
+  /** After every event: what follows from the state, whatever brought it about. */
+  private settle(): void {
+    const { core } = this
+    for (const run of core.touched) this.intake.review(run)
+    for (const run of [...core.active]) {
+      if (core.stopping) releaseAll(core, run)
+      reclaimOwn(core, run)
+      reclaimReleased(core, run)
+    }
+    fillSlots(core)
+    serveLifelines(core)
+    seekWork(core)
+    for (const run of core.touched) {
+      this.intake.review(run)
+      if (run.overtaken) abortOvertaken(core, run)
+      const change = run.fold.takeChange()
+      if (change !== undefined) core.emit({ type: 'changeView', change })
+      if (run.fold.jobEntry !== undefined) core.emit({ type: 'jobChanged', job: run.job })
+      this.intake.announce(run)
+    }
+    core.touched.clear()
+  }
+
+  // ------------------------------------------------------------ read model
+
+  job(id: JobId): JobView | undefined {
+    const run = this.core.jobs.get(id)
+    return run === undefined ? undefined : viewOf(this.core, run)
+  }
+
+  jobs(): JobView[] {
+    return [...this.core.jobs.values()]
+      .map((run) => viewOf(this.core, run))
+      .filter((view) => view !== undefined)
+  }
+
+  doneAt(job: JobId, item: number): DoneSpan | undefined {
+    return this.core.jobs.get(job)?.fold.dones.at(item)
+  }
+
+  doneSpans(job: JobId): Iterable<DoneSpan> {
+    return this.core.jobs.get(job)?.fold.dones.all() ?? []
+  }
+
+  forget(job: JobId): void {
+    this.intake.forget(job)
+  }
+}

@@ -1,0 +1,170 @@
+import type { Core } from './core.ts'
+import type { JobRun, Lifeline } from './job-run.ts'
+import {
+  LIFELINE_TTL_MS,
+  MAX_GRANT_RANGES,
+  MAX_LIFELINES_HELD,
+  MAX_NONCES,
+  MAX_RUNNING_LISTED,
+} from './limits.ts'
+import { power } from './seeds.ts'
+import { stealShare } from './steal.ts'
+import type { GrantedRange, PeerId, SchedulerEvent, SessionId } from './types.ts'
+
+type Event<T extends SchedulerEvent['type']> = Extract<SchedulerEvent, { type: T }>
+
+/** What a thief says of itself. */
+interface Thief {
+  readonly peer: PeerId
+  readonly session: SessionId
+  readonly rate: number | undefined
+}
+
+/** Grants a share of the tail, or says that there is none. The same nonce again gets the same answer: the first was lost. */
+export function stealRequested(core: Core, event: Event<'stealRequested'>): void {
+  const { from, session, job, nonce } = event
+  const run = core.jobs.get(job)
+  if (from === core.self.peer || session === core.self.session) return
+  if (run === undefined) {
+    core.emit({ type: 'answerSteal', to: from, job, nonce, granted: false, running: [] })
+    return
+  }
+  let last = run.nonces.get(session)
+  if (last === undefined || last.nonce !== nonce) {
+    run.lifelines.delete(from)
+    last = { nonce, granted: grantShare(core, run, { peer: from, session, rate: event.rate }) }
+    remember(run, session, last)
+  }
+  const running = last.granted ? [] : run.runningChunks(core.now).slice(0, MAX_RUNNING_LISTED)
+  core.emit({
+    type: 'answerSteal',
+    to: from,
+    job,
+    nonce,
+    granted: last.granted,
+    running: running.map(({ lo, hi, ageMs }) => ({ lo, hi, ageMs })),
+  })
+}
+
+/** An idle peer leaves word; it is served now or when there is something. */
+export function lifelineReceived(core: Core, event: Event<'lifelineReceived'>): void {
+  const run = core.jobs.get(event.job)
+  if (run === undefined || event.from === core.self.peer) return
+  const { session, rate, idle } = event
+  run.lifelines.delete(event.from)
+  if (run.lifelines.size >= MAX_LIFELINES_HELD) {
+    for (const oldest of run.lifelines.keys()) {
+      run.lifelines.delete(oldest)
+      break
+    }
+  }
+  run.lifelines.set(event.from, { session, rate, idle, until: core.now + LIFELINE_TTL_MS })
+}
+
+/** Pushes work to the peers that left word, while there are two items or more that nobody started. */
+export function serveLifelines(core: Core): void {
+  for (const run of core.active) {
+    if (run.lifelines.size === 0) continue
+    for (const [peer, line] of [...run.lifelines]) serve(core, run, peer, line)
+  }
+}
+
+function serve(core: Core, run: JobRun, peer: PeerId, line: Lifeline): void {
+  if (line.until < core.now || !core.peers.has(peer)) {
+    run.lifelines.delete(peer)
+    return
+  }
+  if (run.todo.size < 2) return
+  if (!grantShare(core, run, { peer, session: line.session, rate: line.rate })) return
+  run.lifelines.delete(peer)
+  core.emit({ type: 'push', to: peer, job: run.job })
+}
+
+function remember(
+  run: JobRun,
+  session: SessionId,
+  answer: { nonce: number; granted: boolean },
+): void {
+  run.nonces.delete(session)
+  run.nonces.set(session, answer)
+  if (run.nonces.size <= MAX_NONCES) return
+  for (const oldest of run.nonces.keys()) {
+    run.nonces.delete(oldest)
+    return
+  }
+}
+
+function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
+  if (core.stopping || run.ended || run.todo.size === 0) return false
+  const { grain } = run
+  const facts = core.peers.get(thief.peer)
+  const { self } = core
+  const perMs = run.rate.perMs
+  const rate = thief.rate
+  const thiefRate =
+    rate !== undefined && Number.isFinite(rate) && rate > 0 ? rate / 1000 / grain : undefined
+  const victimRate = perMs === undefined ? undefined : (perMs * self.slots) / grain
+  let others = 0
+  for (const peer of core.peers.values()) {
+    if (peer.slots > 0 && peer.peer !== thief.peer) others += 1
+  }
+  const grains = stealShare({
+    left: Math.ceil(run.todo.size / grain),
+    victimRate,
+    thiefRate,
+    victimPower: power(self),
+    thiefPower: facts === undefined ? 1 : power(facts),
+    thiefSlots: facts?.slots ?? 1,
+    waitMs: slotFreeMs(core, run),
+    otherThieves: others,
+  })
+  const ranges = grains > 0 ? tailOf(run, grains) : []
+  if (ranges.length === 0) return false
+  core.append(run, { type: 'grant', to: thief.session, ranges })
+  if (run.author !== thief.peer) core.pushToAuthor(run)
+  return true
+}
+
+/** When a slot here is expected to be free: at the end of a chunk's time, or of its item when items take longer. */
+function slotFreeMs(core: Core, run: JobRun): number {
+  if (core.freeSlots > 0 && run.runnable(core.now)) return 0
+  const perMs = run.rate.perMs
+  let soonest = Number.POSITIVE_INFINITY
+  for (const chunk of run.chunks.values()) {
+    if (chunk.state !== 'running') continue
+    const lasts = Math.max(chunk.budgetMs, perMs === undefined ? 0 : 1 / perMs)
+    soonest = Math.min(soonest, Math.max(0, chunk.startedAt + lasts - core.now))
+  }
+  return soonest === Number.POSITIVE_INFINITY ? 0 : soonest
+}
+
+/** So many grains from the end of what is not started, one range per piece and parent entry. */
+export function tailOf(run: JobRun, grains: number): GrantedRange[] {
+  const { grain } = run
+  const ranges: GrantedRange[] = []
+  let left = grains
+  for (const range of run.todo.rangesBackwards()) {
+    if (left <= 0 || ranges.length >= MAX_GRANT_RANGES) break
+    const from = Math.max(range.lo, (Math.ceil(range.hi / grain) - left) * grain)
+    left -= Math.ceil(range.hi / grain) - Math.floor(from / grain)
+    for (const owned of parts(run, from, range.hi).reverse()) {
+      if (ranges.length < MAX_GRANT_RANGES) ranges.push(owned)
+    }
+  }
+  return ranges.reverse()
+}
+
+/** [lo, hi) cut at the bounds of owner spans, as ranges to grant or release. */
+export function parts(run: JobRun, lo: number, hi: number): GrantedRange[] {
+  const cut: GrantedRange[] = []
+  for (const span of run.fold.owners.overlapping(lo, hi)) {
+    cut.push({
+      lo: Math.max(lo, span.lo),
+      hi: Math.min(hi, span.hi),
+      parent: span.hash,
+      epoch: span.epoch,
+      hop: span.hop + 1,
+    })
+  }
+  return cut
+}
