@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { concatBytes } from '../base/bytes.ts'
 import type { Logger } from '../base/logger.ts'
-import type { ChunkOutcome, Runtime, RunningChunkHandle } from '../runtime/types.ts'
+import type { ChunkOutcome, RunningChunkHandle, Runtime } from '../runtime/types.ts'
 import type {
   BlobHash,
   JobId,

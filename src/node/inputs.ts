@@ -33,7 +33,13 @@ export class Inputs {
   }
 
   /** What a worker needs for items lo..hi-1. Rejects with ERR_MESH_INPUT_LOST when no connected peer holds a part. */
-  async prepare(job: JobId, spec: JobSpec, author: PeerId, lo: number, hi: number): Promise<PreparedChunk> {
+  async prepare(
+    job: JobId,
+    spec: JobSpec,
+    author: PeerId,
+    lo: number,
+    hi: number,
+  ): Promise<PreparedChunk> {
     const bundleHash = spec.task.bundle
     await this.exchange.ensure(bundleHash, [author])
     const bundle = { hash: bundleHash, path: this.blobs.path(bundleHash) }
@@ -55,7 +61,11 @@ export class Inputs {
       hi: Math.min(hi, last === undefined ? hi : last.first + last.count),
       input: {
         kind: 'pieces',
-        pieces: used.map((p) => ({ path: this.blobs.path(p.hash), first: p.first, count: p.count })),
+        pieces: used.map((p) => ({
+          path: this.blobs.path(p.hash),
+          first: p.first,
+          count: p.count,
+        })),
       },
     }
   }
@@ -82,7 +92,11 @@ export class Inputs {
     return args
   }
 
-  private async piecesOf(job: JobId, manifest: BlobHash, author: PeerId): Promise<readonly Piece[]> {
+  private async piecesOf(
+    job: JobId,
+    manifest: BlobHash,
+    author: PeerId,
+  ): Promise<readonly Piece[]> {
     const known = this.pieces.get(job)
     if (known !== undefined) return known
     await this.exchange.ensure(manifest, [author])

@@ -51,7 +51,8 @@ export function infoOfRecord({ job, state, summary }: StoredJob): JobInfo {
     done: summary.done,
     failed: summary.failed,
     submittedAt: new Date(summary.submittedAt).toISOString(),
-    finishedAt: summary.finishedAt === undefined ? null : new Date(summary.finishedAt).toISOString(),
+    finishedAt:
+      summary.finishedAt === undefined ? null : new Date(summary.finishedAt).toISOString(),
     author: summary.author,
     itemsPerSecond: 0,
     etaSeconds: null,

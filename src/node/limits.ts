@@ -16,6 +16,9 @@ export const ANTI_ENTROPY_INTERVAL_MS = 5_000
 export const ADVERT_INTERVAL_MS = 15_000
 export const ADVERT_MIN_INTERVAL_MS = 2_000
 
+/** Peers that a newcomer is told of at once, and that are told of it; gossip tells the rest. */
+export const MAX_INTRODUCTIONS = 64
+
 /** A peer that is not connected is shown this long after it was last heard of. */
 export const PEER_FORGET_MS = 60_000
 

@@ -116,14 +116,20 @@ export class LocalBackend implements MeshBackend {
     if (id === 'last') {
       const last = jobs.find((job) => job.author === this.peer.id) ?? jobs[0]
       if (last !== undefined) return last
-      throw new MeshError('ERR_MESH_JOB_UNKNOWN', 'there is no job yet: submit one with `mesh submit`')
+      throw new MeshError(
+        'ERR_MESH_JOB_UNKNOWN',
+        'there is no job yet: submit one with `mesh submit`',
+      )
     }
     const matches = id.length < 4 ? [] : jobs.filter((job) => job.id.startsWith(id.toLowerCase()))
     if (matches.length === 1) return matches[0]!
     if (matches.length > 1) {
       throw new MeshError(
         'ERR_MESH_JOB_AMBIGUOUS',
-        `"${id}" fits ${matches.length} jobs (${matches.slice(0, 4).map((j) => j.id.slice(0, 12)).join(', ')}…): give more characters`,
+        `"${id}" fits ${matches.length} jobs (${matches
+          .slice(0, 4)
+          .map((j) => j.id.slice(0, 12))
+          .join(', ')}…): give more characters`,
         { details: { matches: matches.map((job) => job.id) } },
       )
     }
@@ -136,7 +142,10 @@ export class LocalBackend implements MeshBackend {
   }
 
   async ticket(): Promise<string> {
-    return encodeTicket({ meshKey: this.folder.meshKey, addresses: this.peer.transport.addresses() })
+    return encodeTicket({
+      meshKey: this.folder.meshKey,
+      addresses: this.peer.transport.addresses(),
+    })
   }
 
   async putBlob(bytes: Uint8Array): Promise<{ hash: BlobHash; sizeBytes: number }> {

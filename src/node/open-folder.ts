@@ -141,7 +141,9 @@ async function reachTicket(peer: Peer, addresses: readonly string[]): Promise<vo
     await Promise.any(dials)
   } catch (error) {
     const errors = (error as AggregateError).errors as Error[]
-    const refused = errors.find((e) => e instanceof MeshError && e.code === 'ERR_MESH_TICKET_REFUSED')
+    const refused = errors.find(
+      (e) => e instanceof MeshError && e.code === 'ERR_MESH_TICKET_REFUSED',
+    )
     throw refused ?? errors[0]
   }
 }

@@ -87,14 +87,24 @@ export class Peer {
     this.log = config.log.child('peer')
     this.store = config.store
     const { session, sessionNumber } = config.identity
-    this.facts = { peer: this.id, session, sessionNumber, slots: config.slots, speed: Math.round(measureSpeed() * 1000) / 1000 }
+    this.facts = {
+      peer: this.id,
+      session,
+      sessionNumber,
+      slots: config.slots,
+      speed: Math.round(measureSpeed() * 1000) / 1000,
+    }
     this.scheduler = new Scheduler({ self: this.facts, seal, random: Math.random })
     this.engine = new Engine(this.scheduler, this.store)
     const now = () => this.engine.now()
     this.strikes = new Strikes(this.log)
     this.roster = new Roster(now)
     this.watch = new JobWatch(now)
-    this.exchange = new BlobExchange(this.store.blobs, () => this.transport, config.log.child('blobs'))
+    this.exchange = new BlobExchange(
+      this.store.blobs,
+      () => this.transport,
+      config.log.child('blobs'),
+    )
     this.inputs = new Inputs(this.store.blobs, this.exchange)
     this.runtime = createRuntime({ slots: config.slots, logger: config.log.child('runtime') })
     const dispatch = this.engine.dispatch.bind(this.engine)
@@ -187,7 +197,8 @@ export class Peer {
     this.every(ADVERT_INTERVAL_MS, () => this.advertiser.publish())
     this.every(ANTI_ENTROPY_INTERVAL_MS, () => this.antiEntropy())
     // Only now, since the first chunk of a job taken up again may ask other peers for its input.
-    for (const entries of this.loaded.splice(0)) this.engine.dispatch({ type: 'jobLoaded', entries })
+    for (const entries of this.loaded.splice(0))
+      this.engine.dispatch({ type: 'jobLoaded', entries })
   }
 
   onJob(listener: JobListener): () => void {
@@ -221,7 +232,8 @@ export class Peer {
   private readonly loaded: Entry[][] = []
 
   private jobSpec(_job: JobId, spec: import('../scheduler/types.ts').JobSpec): void {
-    if (this.stopping !== undefined) throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
+    if (this.stopping !== undefined)
+      throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
     if (spec.v !== 1) throw new MeshError('ERR_MESH_UNSUPPORTED', `job spec version ${spec.v}`)
   }
 

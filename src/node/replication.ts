@@ -1,5 +1,12 @@
 import type { Logger } from '../base/logger.ts'
-import type { Entry, JobId, PeerId, SchedulerCore, SchedulerEvent, SessionId } from '../scheduler/types.ts'
+import type {
+  Entry,
+  JobId,
+  PeerId,
+  SchedulerCore,
+  SchedulerEvent,
+  SessionId,
+} from '../scheduler/types.ts'
 import { jobIdOf } from '../store/entry-codec.ts'
 import type { FeedHead, FeedId, Run, Store } from '../store/types.ts'
 import { MAX_BUFFERED_ENTRIES, MAX_RUN_MESSAGE_BYTES } from './limits.ts'
@@ -97,7 +104,12 @@ export class Replication {
   async publish(job: JobId): Promise<void> {
     for (;;) {
       const from = (this.gossiped.get(job) ?? 0) + 1
-      const run = await this.parts.store.readRun(job, this.parts.self, from, MAX_RUN_MESSAGE_BYTES - 4096)
+      const run = await this.parts.store.readRun(
+        job,
+        this.parts.self,
+        from,
+        MAX_RUN_MESSAGE_BYTES - 4096,
+      )
       if (run === undefined || run.entries.length === 0) return
       this.gossiped.set(job, from + run.entries.length - 1)
       const isAuthor = this.parts.scheduler.job(job)?.author === this.parts.self.author
@@ -121,7 +133,8 @@ export class Replication {
           if (!this.parts.send(to, { kind: 'entries', runs: [run] })) return
           from += run.entries.length
         }
-        if (this.isOwn(feed)) this.cursors(to).set(job, Math.max(this.cursors(to).get(job) ?? 0, from - 1))
+        if (this.isOwn(feed))
+          this.cursors(to).set(job, Math.max(this.cursors(to).get(job) ?? 0, from - 1))
       }
     })
   }

@@ -5,8 +5,10 @@ import type { PeerInfo } from './types.ts'
 import type { Advert } from './wire/advert.ts'
 
 interface Known {
-  advert: Advert
-  heardAt: number
+  readonly advert: Advert
+  /** As its author signed it: handed on as it is. */
+  readonly bytes: Uint8Array
+  readonly heardAt: number
 }
 
 /** Who is in the mesh, as their signed adverts say. */
@@ -19,16 +21,20 @@ export class Roster {
   }
 
   /** Takes an advert in; false when it is older than what is known. */
-  learn(advert: Advert): boolean {
+  learn(advert: Advert, bytes: Uint8Array): boolean {
     const before = this.known.get(advert.peer)?.advert
     if (before !== undefined && !isNewer(advert, before)) return false
     if (before === undefined && this.known.size >= MAX_KNOWN_PEERS) this.dropOldest()
-    this.known.set(advert.peer, { advert, heardAt: this.now() })
+    this.known.set(advert.peer, { advert, bytes, heardAt: this.now() })
     return true
   }
 
   get(peer: PeerId): Advert | undefined {
     return this.known.get(peer)?.advert
+  }
+
+  bytes(peer: PeerId): Uint8Array | undefined {
+    return this.known.get(peer)?.bytes
   }
 
   name(peer: PeerId): string {
@@ -41,7 +47,9 @@ export class Roster {
   }
 
   /** Connected peers, and those heard of within a minute. */
-  list(connection: (peer: PeerId) => { address: string; rttMs: number | undefined } | undefined): PeerInfo[] {
+  list(
+    connection: (peer: PeerId) => { address: string; rttMs: number | undefined } | undefined,
+  ): PeerInfo[] {
     const now = this.now()
     const list: PeerInfo[] = []
     for (const [peer, { advert, heardAt }] of this.known) {

@@ -1,4 +1,5 @@
 import type { JobId, PeerId, SchedulerCore, SchedulerEvent } from '../scheduler/types.ts'
+import { MAX_INTRODUCTIONS } from './limits.ts'
 import type { LogExchange } from './log-exchange.ts'
 import type { Replication } from './replication.ts'
 import { factsOf, type Roster } from './roster.ts'
@@ -87,11 +88,23 @@ export class Router {
 
   private onHello(from: PeerId, hello: Message<'hello'>): boolean {
     this.takeAdvert(hello.advert)
+    this.introduce(from, hello.advert)
     for (const job of hello.jobs) {
-      if (this.parts.scheduler.job(job) === undefined) this.parts.send(from, { kind: 'jobWanted', job })
+      if (this.parts.scheduler.job(job) === undefined)
+        this.parts.send(from, { kind: 'jobWanted', job })
       else this.parts.replication.sendHeads(from, job, true)
     }
     return true
+  }
+
+  /** Tells a newcomer of the peers here, and them of it, so that nobody waits for gossip to find the others. */
+  private introduce(newcomer: PeerId, advert: Uint8Array): void {
+    const others = (this.parts.transport()?.connected() ?? []).filter((peer) => peer !== newcomer)
+    for (const peer of others.slice(0, MAX_INTRODUCTIONS)) {
+      const bytes = this.parts.roster.bytes(peer)
+      if (bytes !== undefined) this.parts.send(newcomer, { kind: 'advert', bytes })
+      this.parts.send(peer, { kind: 'advert', bytes: advert })
+    }
   }
 
   private onSteal(from: PeerId, message: Message<'steal'>): boolean {
@@ -116,9 +129,10 @@ export class Router {
 
   private takeAdvert(bytes: Uint8Array): boolean {
     const advert: Advert = decodeAdvert(bytes)
-    if (advert.peer === this.parts.self || !this.parts.roster.learn(advert)) return true
+    if (advert.peer === this.parts.self || !this.parts.roster.learn(advert, bytes)) return true
     const transport = this.parts.transport()
-    if (transport?.connection(advert.peer) === undefined) transport?.learn(advert.peer, advert.addresses)
+    if (transport?.connection(advert.peer) === undefined)
+      transport?.learn(advert.peer, advert.addresses)
     else this.parts.dispatch({ type: 'peerSeen', facts: factsOf(advert) })
     return true
   }

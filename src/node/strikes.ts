@@ -19,7 +19,8 @@ export class Strikes {
     const key = `${peer}\n${short}`
     const known = this.counts.get(key)
     if (known !== undefined) known.count += 1
-    else if (this.counts.size < MAX_COUNTERS) this.counts.set(key, { peer, reason: short, count: 1 })
+    else if (this.counts.size < MAX_COUNTERS)
+      this.counts.set(key, { peer, reason: short, count: 1 })
     this.log.warn('strike', { peer: peer.slice(0, 8), reason: short })
   }
 

@@ -81,3 +81,11 @@ export const CHECK_BATCH_ITEMS = 4096
 export const CHECK_BATCH_BYTES = 1 * MiB
 /** Issues reported of one item. */
 export const MAX_ISSUES_PER_ITEM = 16
+
+/**
+ * Idle workers kept warm: jobs that take turns on one slot must not start a process for each chunk (100 ms and more), and an idle
+ * worker costs some 45 MB for at most IDLE_MS.
+ */
+export function idleLimit(slots: number): number {
+  return Math.max(4, 2 * slots)
+}

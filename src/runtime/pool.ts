@@ -7,6 +7,7 @@ import {
   BROKEN_BUNDLE_MS,
   DEFAULT_MEMORY_BYTES,
   IDLE_MS,
+  idleLimit,
   LOAD_TIMEOUT_MS,
   MAX_BROKEN_BUNDLES,
   NODE_OVERHEAD_BYTES,
@@ -23,7 +24,7 @@ import type { ErrorFrame } from './worker/frames.ts'
 import { WorkerProcess } from './worker-process.ts'
 
 export interface RuntimeOptions {
-  /** Chunks that may run at a time; as many idle workers are kept warm. */
+  /** Chunks that may run at a time. */
   readonly slots: number
   readonly logger?: Logger
   /** An idle worker ends after this many ms. */
@@ -196,7 +197,7 @@ class WorkerPool implements Runtime, Workers {
     }, this.options.idleMs ?? IDLE_MS)
     timer.unref()
     this.idle.push({ key, worker, timer })
-    if (this.idle.length > Math.max(1, this.slots)) {
+    if (this.idle.length > idleLimit(this.slots)) {
       const oldest = this.idle.shift()!
       clearTimeout(oldest.timer)
       this.retire(oldest.worker)

@@ -14,7 +14,9 @@ export interface Claim extends Range {
 export const ownerRules = {
   beats: (a: OwnerSpan, b: OwnerSpan): boolean =>
     a.epoch !== b.epoch ? a.epoch > b.epoch : a.hop !== b.hop ? a.hop > b.hop : a.hash > b.hash,
-  same: (a: OwnerSpan, b: OwnerSpan): boolean => a.hash === b.hash && a.owner === b.owner,
+  // Ranges of one entry may differ in epoch and hop: they came from different parents.
+  same: (a: OwnerSpan, b: OwnerSpan): boolean =>
+    a.hash === b.hash && a.owner === b.owner && a.epoch === b.epoch && a.hop === b.hop,
   cut: (span: OwnerSpan, lo: number, hi: number): OwnerSpan =>
     span.lo === lo && span.hi === hi ? span : { ...span, lo, hi },
 }

@@ -1,5 +1,5 @@
-import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { peerIdFromString } from '@libp2p/peer-id'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { MeshError } from '../../base/errors.ts'
 import type { PeerId } from '../../scheduler/types.ts'
 import { peerOf } from './ids.ts'

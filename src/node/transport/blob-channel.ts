@@ -126,7 +126,10 @@ export class BlobChannel {
   /** Both sides are done; resets the stream if the other one does not close it too. */
   async close(): Promise<void> {
     this.discard()
-    const giveUp = setTimeout(() => this.stream.abort(new Error('not closed')), BLOB_CLOSE_TIMEOUT_MS)
+    const giveUp = setTimeout(
+      () => this.stream.abort(new Error('not closed')),
+      BLOB_CLOSE_TIMEOUT_MS,
+    )
     this.stream.addEventListener('close', () => clearTimeout(giveUp))
     clearTimeout(this.idle)
     try {

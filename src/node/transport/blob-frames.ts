@@ -33,7 +33,11 @@ export function encodeBlobFrame(frame: BlobFrame): Uint8Array {
   const type = TYPES.indexOf(frame.type)
   switch (frame.type) {
     case 'fetch':
-      return Buffer.concat([Uint8Array.of(type), fromHex(frame.hash), Uint8Array.of(frame.encodings)])
+      return Buffer.concat([
+        Uint8Array.of(type),
+        fromHex(frame.hash),
+        Uint8Array.of(frame.encodings),
+      ])
     case 'offer':
       return Buffer.concat([Uint8Array.of(type), fromHex(frame.hash), u64(frame.sizeBytes)])
     case 'have':

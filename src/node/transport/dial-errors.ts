@@ -18,7 +18,8 @@ function* tree(error: unknown, depth = 0): Generator<Error & { code?: string }> 
   if (!(error instanceof Error) || depth > 8) return
   yield error
   yield* tree(error.cause, depth + 1)
-  if (error instanceof AggregateError) for (const inner of error.errors) yield* tree(inner, depth + 1)
+  if (error instanceof AggregateError)
+    for (const inner of error.errors) yield* tree(inner, depth + 1)
 }
 
 /** Nobody there, or somebody who does not hold our key: what a failed dial means. */
@@ -26,7 +27,10 @@ export function dialFailure(error: unknown, address: string): MeshError {
   if (error instanceof MeshError) return error
   const all = [...tree(error)]
   const nobody = all.some(
-    (e) => NOBODY.has(e.code ?? '') || TIMEOUTS.has(e.name) || [...NOBODY].some((code) => e.message.includes(code)),
+    (e) =>
+      NOBODY.has(e.code ?? '') ||
+      TIMEOUTS.has(e.name) ||
+      [...NOBODY].some((code) => e.message.includes(code)),
   )
   if (nobody) {
     return new MeshError('ERR_MESH_UNREACHABLE', `no peer answers at ${address}`, {

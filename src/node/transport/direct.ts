@@ -1,6 +1,6 @@
 import type { Stream, StreamMessageEvent } from '@libp2p/interface'
-import { MAX_MESSAGE_BYTES, MAX_QUEUED_BYTES, MAX_WRITE_BYTES } from './limits.ts'
 import { FrameReader, frame } from './framing.ts'
+import { MAX_MESSAGE_BYTES, MAX_QUEUED_BYTES, MAX_WRITE_BYTES } from './limits.ts'
 
 /** The sending half of a direct stream: messages of one tick go out in one write; a slow peer's queue is bounded. */
 export class DirectSender {

@@ -12,7 +12,7 @@ export interface GateParts {
 }
 
 /** How long a connection that was let in may take to open. */
-const ACCEPTING_MS = 10_000
+const ACCEPTING_MS = 3_000
 
 /**
  * Who may connect, and which of two connections stays, before either is opened: of two peers that dial each other at once the
@@ -44,12 +44,11 @@ export class Gate {
     },
     denyOutboundEncryptedConnection: (id) => {
       const peer = peerOf(id)
-      if (peer === undefined || this.parts.isRefused(peer)) return true
-      return this.parts.connections(peer).length > 0
+      return peer === undefined || this.parts.isRefused(peer) || this.has(peer)
     },
     denyOutboundUpgradedConnection: (id) => {
       const peer = peerOf(id)
-      return peer === undefined || this.parts.connections(peer).length > 0
+      return peer === undefined || this.has(peer)
     },
     // libp2p's default would refuse private addresses in a browser; here every address is one's own choice.
     denyDialMultiaddr: () => false,
@@ -76,6 +75,10 @@ export class Gate {
 
   opened(peer: PeerId): void {
     this.accepting.delete(peer)
+  }
+
+  private has(peer: PeerId): boolean {
+    return this.parts.connections(peer).length > 0 || this.isAccepting(peer)
   }
 
   private admits(peer: PeerId): boolean {

@@ -1,407 +1,418 @@
 import './polyfill.ts'
-import { connect } from 'node:net'
 import { TopicValidatorResult } from '@chainsafe/libp2p-gossipsub'
-import type { Stream } from '@libp2p/interface'
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import type { Connection } from '@libp2p/interface'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { toHex } from '../../base/bytes.ts'
 import { MeshError } from '../../base/errors.ts'
 import { type Logger, silentLogger } from '../../base/logger.ts'
 import type { BlobHash, PeerId } from '../../scheduler/types.ts'
-import { BLOB_PROTOCOL, fetchBlob, offerBlob, serveBlobs } from './blob-protocol.ts'
-import { dialFailure, listenFailure } from './dial-errors.ts'
-import { DirectSender, readDirect } from './direct.ts'
-import { fromLibp2p, toLibp2p } from './ids.ts'
-import { createNode, type Connection, type Node, TOPICS, topicName } from './libp2p-node.ts'
-import { DIAL_TIMEOUT_MS, MAX_OFFER_BYTES, PROBE_TIMEOUT_MS } from './limits.ts'
-import { Redialer } from './redial.ts'
-import { StrikeBook } from './strikes.ts'
-import type { PeerStrikes, Topic, Transport, TransportOptions } from './types.ts'
-
-export const DIRECT_PROTOCOL = '/meshwork/1/direct'
+import {
+  byUsefulness,
+  checkListenAddress,
+  type DialAddress,
+  isLinkLocal,
+  parseDialAddress,
+} from './addresses.ts'
+import { BLOB_PROTOCOL, Blobs } from './blobs.ts'
+import { type DialProgress, dialError } from './dial-error.ts'
+import { Dialer } from './dialer.ts'
+import { Gate } from './gate.ts'
+import { guardGossip } from './gossip-guard.ts'
+import { libp2pIdOf, peerOf } from './ids.ts'
+import { createNode, meshIdOf, type Node, TOPICS, topicName } from './libp2p-node.ts'
+import {
+  DIAL_TIMEOUT_MS,
+  FLOOD_PUBLISH_PEERS,
+  LINK_TIMEOUT_MS,
+  MAX_GOSSIP_BYTES,
+  MAX_INBOUND_TRANSFERS,
+  REFUSE_MS,
+} from './limits.ts'
+import { DIRECT_PROTOCOL } from './link.ts'
+import { Links } from './links.ts'
+import { StrikeBook } from './strike-book.ts'
+import type { PeerStrikes, Topic, Transport, TransportEvents, TransportOptions } from './types.ts'
 
 export interface Libp2pTransportOptions extends TransportOptions {
   readonly logger?: Logger
 }
 
-interface Link {
-  sender: DirectSender | undefined
-  inbound: Stream | undefined
-  opening: boolean
-  announced: boolean
-  readonly since: number
-}
+/** Tags a peer that we work with: above all that libp2p itself gives. */
+const KEEP_TAG = 'meshwork-work'
+const KEEP_VALUE = 100
 
 /**
- * Starts a libp2p node.
- * @throws ERR_MESH_PORT_IN_USE, ERR_MESH_ADDRESS_INVALID
+ * A peer's connections over libp2p (docs/protocol.md, "Connections"), listening.
+ * @throws ERR_MESH_PORT_IN_USE, ERR_MESH_ADDRESS_INVALID (of `listen` or `bootstrap`)
  */
 export async function createTransport(options: Libp2pTransportOptions): Promise<Transport> {
-  for (const address of [...options.listen, ...options.bootstrap]) parseAddress(address)
-  const strikes = new StrikeBook()
-  const node = await createNode(options, (peer) => {
-    const id = fromLibp2p(peer)
-    return id === undefined || strikes.refused(id)
-  })
-  const transport = new Libp2pTransport(node, options, strikes)
-  try {
-    await transport.start()
-  } catch (error) {
-    await Promise.resolve(node.stop()).catch(() => undefined)
-    throw listenFailure(error, options.listen)
-  }
+  for (const address of options.listen) checkListenAddress(address)
+  const bootstrap = options.bootstrap.map(parseDialAddress)
+  const transport = await Libp2pTransport.create(options)
+  await transport.start(bootstrap)
   return transport
 }
 
-/** The mesh over libp2p; the one place that knows it. */
 class Libp2pTransport implements Transport {
   readonly self: PeerId
   private readonly node: Node
   private readonly options: Libp2pTransportOptions
   private readonly log: Logger
-  private readonly book: StrikeBook
-  private readonly links = new Map<PeerId, Link>()
-  private readonly redialer: Redialer
-  private stopped = false
+  private readonly strikeBook: StrikeBook
+  private readonly gate: Gate
+  private readonly links: Links
+  private readonly blobs: Blobs
+  private readonly dialer: Dialer
+  private readonly meshId: string
+  private readonly kept = new Set<PeerId>()
+  private stopping: Promise<void> | undefined
 
-  constructor(node: Node, options: Libp2pTransportOptions, strikes: StrikeBook) {
-    this.node = node
+  static async create(options: Libp2pTransportOptions): Promise<Libp2pTransport> {
+    // libp2p needs its gate when it is made; the gate needs to know what libp2p has: it is asked later.
+    const late: { transport?: Libp2pTransport } = {}
+    const connections = (peer: PeerId): Connection[] =>
+      late.transport?.node.getConnections(libp2pIdOf(peer)) ?? []
+    const self = await peerOfSeed(options.privateKey)
+    const gate = new Gate({
+      self,
+      connections: (peer) => connections(peer).filter(({ status }) => status === 'open'),
+      isRefused: (peer) => late.transport?.strikeBook.isRefused(peer) ?? false,
+      onStranger: () => late.transport?.strike('unknown', 'connected without the key of this mesh'),
+    })
+    late.transport = new Libp2pTransport(options, await createNode(options, gate.gater), gate)
+    return late.transport
+  }
+
+  private constructor(options: Libp2pTransportOptions, node: Node, gate: Gate) {
     this.options = options
-    this.book = strikes
+    this.node = node
+    this.gate = gate
     this.log = options.logger ?? silentLogger
-    this.self = fromLibp2p(node.peerId)!
-    this.redialer = new Redialer({
+    this.self = peerOf(node.peerId)!
+    this.meshId = meshIdOf(options.meshKey)
+    const now = (): number => performance.now()
+    this.strikeBook = new StrikeBook(now)
+    const strike = (peer: PeerId, reason: string): void => this.strike(peer, reason)
+    this.links = new Links({
+      events: options.events,
+      strike,
+      addressesOf: (peer) => this.dialer.addressesOf(peer),
+      onUp: (peer) => this.dialer.connected(peer),
+      onDown: (peer) =>
+        this.dialer.lost(peer, this.strikeBook.isRefused(peer) ? REFUSE_MS : undefined),
+      log: this.log,
+    })
+    const link = (peer: PeerId) => this.links.get(peer)
+    this.blobs = new Blobs({ events: options.events, link, strike, log: this.log })
+    this.dialer = new Dialer({
       self: this.self,
-      connected: (peer) => this.links.has(peer),
-      dial: (address) => this.dial(address),
+      connectedCount: () => this.links.size,
+      isConnected: (peer) => this.links.get(peer) !== undefined || this.gate.isAccepting(peer),
+      dial: (addresses, peer) => this.dialKnown(addresses, peer),
+      now,
+      random: Math.random,
     })
   }
 
-  async start(): Promise<void> {
+  async start(bootstrap: readonly DialAddress[]): Promise<void> {
     const { node } = this
-    await node.handle(DIRECT_PROTOCOL, (stream, connection) => this.accept(stream, connection), {
-      maxInboundStreams: 4,
-      maxOutboundStreams: 4,
-    })
-    await serveBlobs(node, {
-      events: this.options.events,
-      peerOf: (connection) => fromLibp2p(connection.remotePeer),
-      zip: (connection) => !isLocal(connection.remoteAddr),
-      fault: (peer, connection, reason) => this.fault(peer, connection, reason),
-    })
-    node.addEventListener('peer:connect', ({ detail }) => {
-      const peer = fromLibp2p(detail)
-      if (peer !== undefined) void this.openDirect(peer)
-    })
-    node.addEventListener('peer:disconnect', ({ detail }) => {
-      const peer = fromLibp2p(detail)
-      if (peer !== undefined) void this.lost(peer)
+    node.addEventListener('connection:open', ({ detail }) => {
+      const peer = peerOf(detail.remotePeer)
+      if (peer !== undefined) this.gate.opened(peer)
+      this.links.add(detail)
     })
     node.addEventListener('peer:discovery', ({ detail }) => {
-      const peer = fromLibp2p(detail.id)
-      if (peer === undefined) return
-      const addresses = detail.multiaddrs.map((address) => withPeer(address.toString(), detail.id.toString()))
-      this.options.events.onDiscovered?.(peer, addresses)
-      this.learn(peer, addresses)
+      this.discovered(peerOf(detail.id), detail.multiaddrs.map(String))
     })
-    this.joinTopics()
-    await node.start()
-    for (const topic of TOPICS) this.pubsub.subscribe(topicName(this.options.meshKey, topic))
+    node.addEventListener('peer:identify', ({ detail }) => {
+      const peer = peerOf(detail.peerId)
+      if (peer !== undefined) this.learn(peer, detail.listenAddrs.map(String))
+    })
+    await this.handleProtocols()
+    try {
+      await node.start()
+    } catch (error) {
+      await Promise.resolve(node.stop()).catch(() => undefined)
+      throw listenError(error, this.options.listen)
+    }
+    for (const topic of TOPICS) node.services.pubsub.subscribe(topicName(this.meshId, topic))
+    for (const { text, peer } of bootstrap) this.dialer.keep(text, peer)
   }
 
   addresses(): string[] {
-    const all = this.node.getMultiaddrs().map((address) => address.toString())
-    return all.sort((a, b) => Number(isLoopbackText(a)) - Number(isLoopbackText(b)))
+    return this.node
+      .getMultiaddrs()
+      .map(String)
+      .filter((address) => !isLinkLocal(address))
+      .sort(byUsefulness)
   }
 
   connected(): PeerId[] {
-    return [...this.links].flatMap(([peer, link]) => (link.announced ? [peer] : []))
+    return this.links.peers()
   }
 
-  connection(peer: PeerId): { address: string; rttMs: number | undefined; since: number } | undefined {
+  connection(
+    peer: PeerId,
+  ): { address: string; rttMs: number | undefined; since: number } | undefined {
     const link = this.links.get(peer)
-    const connection = this.connectionTo(peer)
-    if (link === undefined || !link.announced || connection === undefined) return undefined
-    return { address: connection.remoteAddr.toString(), rttMs: connection.rtt, since: link.since }
+    if (link === undefined) return undefined
+    return { address: link.address, rttMs: link.connection.rtt, since: link.since }
   }
 
   async dial(address: string, signal?: AbortSignal): Promise<PeerId> {
-    const target = parseAddress(address)
-    const timeout = AbortSignal.timeout(DIAL_TIMEOUT_MS)
-    try {
-      const connection = await this.node.dial(target, {
-        signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+    const target = parseDialAddress(address)
+    if (target.peer === this.self) {
+      throw new MeshError('ERR_MESH_ADDRESS_INVALID', `${address} is this peer itself`, {
+        details: { address },
       })
-      const peer = fromLibp2p(connection.remotePeer)
-      if (peer === undefined) throw new MeshError('ERR_MESH_PROTOCOL', 'peer without an Ed25519 key')
-      if (this.redialer.addressesOf(peer).length === 0) this.redialer.learn(peer, [address])
-      return peer
-    } catch (error) {
-      throw dialFailure(error, address)
     }
+    const peer = await this.connect([target.text], target.peer, signal)
+    this.dialer.learn(peer, [withoutPeer(target.text)])
+    return peer
   }
 
   learn(peer: PeerId, addresses: readonly string[]): void {
-    const usable = addresses.filter((address) => isValid(address)).slice(0, 16)
-    this.redialer.learn(peer, usable)
+    if (this.strikeBook.isRefused(peer)) return
+    this.dialer.learn(peer, addresses.filter(isDialable).map(withoutPeer))
   }
 
   send(to: PeerId, bytes: Uint8Array): boolean {
-    const sender = this.links.get(to)?.sender
-    if (sender === undefined || !sender.open) return false
-    if (sender.send(bytes)) return true
-    this.log.warn('a peer is too slow: its queue is full', { peer: to.slice(0, 8) })
-    this.book.add(to, 'queue full')
-    void this.disconnect(to)
-    return false
+    return this.links.get(to)?.send(bytes) ?? false
   }
 
   publish(topic: Topic, bytes: Uint8Array): void {
-    if (this.stopped) return
-    this.pubsub.publish(topicName(this.options.meshKey, topic), bytes).catch((error: unknown) => {
-      this.log.debug('gossip failed', { topic, error: String(error) })
-    })
+    if (bytes.length > MAX_GOSSIP_BYTES) {
+      const limit = `at most ${MAX_GOSSIP_BYTES} can be gossiped`
+      throw new MeshError('ERR_MESH_TOO_LARGE', `a message has ${bytes.length} bytes, ${limit}`)
+    }
+    if (this.stopping !== undefined) return
+    // With few neighbours all get it at once, grafted or not; with many the mesh of the topic is enough.
+    const floodPublish = this.links.size <= FLOOD_PUBLISH_PEERS
+    this.node.services.pubsub
+      .publish(topicName(this.meshId, topic), bytes, { floodPublish })
+      .catch((error: unknown) => this.log.debug('gossip not sent', { error: String(error) }))
   }
 
-  async fetchBlob(
+  fetchBlob(
     from: PeerId,
     hash: BlobHash,
-    options: { signal?: AbortSignal; maxBytes?: number } = {},
+    options?: { signal?: AbortSignal; maxBytes?: number },
   ): Promise<{ sizeBytes: number; source: AsyncIterable<Uint8Array> } | undefined> {
-    const stream = await this.blobStream(from, options.signal)
-    return this.guarded(stream, options.signal, () =>
-      fetchBlob(stream, hash, options.maxBytes ?? MAX_OFFER_BYTES),
-    )
+    return this.blobs.fetch(from, hash, options)
   }
 
-  async offerBlob(
+  offerBlob(
     to: PeerId,
     hash: BlobHash,
     sizeBytes: number,
     source: AsyncIterable<Uint8Array>,
     signal?: AbortSignal,
   ): Promise<boolean> {
-    const stream = await this.blobStream(to, signal)
-    const connection = this.connectionTo(to)
-    const zip = connection !== undefined && !isLocal(connection.remoteAddr)
-    return this.guarded(stream, signal, () => offerBlob(stream, hash, sizeBytes, source, zip))
+    return this.blobs.offer(to, hash, sizeBytes, source, signal)
   }
 
   keep(peer: PeerId, on: boolean): void {
-    const tags = on ? { 'keep-meshwork': { value: 80 } } : {}
-    this.node.peerStore.merge(toLibp2p(peer), { tags }).catch(() => undefined)
+    if (this.kept.has(peer) === on) return
+    if (on) this.kept.add(peer)
+    else this.kept.delete(peer)
+    const tags = { [KEEP_TAG]: on ? { value: KEEP_VALUE } : undefined }
+    this.node.peerStore
+      .merge(libp2pIdOf(peer), { tags })
+      .catch((error: unknown) => this.log.debug('peer not tagged', { error: String(error) }))
   }
 
   strikes(): PeerStrikes[] {
-    return this.book.list()
+    return this.strikeBook.list()
   }
 
   async disconnect(peer: PeerId): Promise<void> {
-    await Promise.allSettled(
-      this.node.getConnections(toLibp2p(peer)).map((connection) => connection.abort(new Error('disconnected'))),
-    )
+    this.dialer.lost(peer, REFUSE_MS)
+    this.links.get(peer)?.close()
+    await this.node.hangUp(libp2pIdOf(peer))
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true
-    this.redialer.stop()
-    const senders = [...this.links.values()].flatMap(({ sender }) => (sender ? [sender] : []))
-    await Promise.allSettled(senders.map((sender) => sender.close()))
+  stop(): Promise<void> {
+    this.stopping ??= this.shutDown()
+    return this.stopping
+  }
+
+  private async shutDown(): Promise<void> {
+    this.dialer.stop()
+    this.blobs.stop()
+    await this.links.stop()
     await this.node.stop()
   }
 
-  // ------------------------------------------------------------ gossip
+  // ------------------------------------------------------------ protocols
 
-  private get pubsub(): Node['services']['pubsub'] {
-    return this.node.services.pubsub
-  }
-
-  private joinTopics(): void {
-    for (const topic of TOPICS) {
-      this.pubsub.topicValidators.set(topicName(this.options.meshKey, topic), (via, message) => {
-        const peer = fromLibp2p(via)
-        if (peer === undefined) return TopicValidatorResult.Reject
-        const good = this.options.events.onGossip(topic, message.data, peer)
-        if (good) return TopicValidatorResult.Accept
-        this.book.add(peer, `bad gossip on ${topic}`)
-        return TopicValidatorResult.Reject
-      })
-    }
-  }
-
-  // ------------------------------------------------------------ direct streams
-
-  private linkOf(peer: PeerId): Link {
-    let link = this.links.get(peer)
-    if (link === undefined) {
-      link = {
-        sender: undefined,
-        inbound: undefined,
-        opening: false,
-        announced: false,
-        since: performance.now(),
-      }
-      this.links.set(peer, link)
-    }
-    return link
-  }
-
-  /** Opens this side's half; the other side opens its own. */
-  private async openDirect(peer: PeerId): Promise<void> {
-    const link = this.linkOf(peer)
-    if (this.stopped || link.opening || link.sender?.open === true) return
-    link.opening = true
-    try {
-      const connection = this.connectionTo(peer)
-      if (connection === undefined) return
-      const stream = await connection.newStream(DIRECT_PROTOCOL, {
-        signal: AbortSignal.timeout(DIAL_TIMEOUT_MS),
-      })
-      link.sender = new DirectSender(stream)
-      stream.addEventListener('close', () => this.senderClosed(peer, link))
-    } catch (error) {
-      this.log.debug('no direct stream', { peer: peer.slice(0, 8), error: String(error) })
-      await this.disconnect(peer)
-    } finally {
-      link.opening = false
-    }
-    this.announce(peer, link)
-  }
-
-  private senderClosed(peer: PeerId, link: Link): void {
-    link.sender = undefined
-    if (this.links.get(peer) === link && this.connectionTo(peer) !== undefined) void this.openDirect(peer)
-  }
-
-  private accept(stream: Stream, connection: Connection): void {
-    const peer = fromLibp2p(connection.remotePeer)
-    if (peer === undefined) {
-      stream.abort(new Error('peer without an Ed25519 key'))
-      return
-    }
-    const link = this.linkOf(peer)
-    link.inbound = stream
-    readDirect(
-      stream,
-      (message) => this.options.events.onMessage(peer, message),
-      (reason) => this.fault(peer, connection, `direct: ${reason}`),
-    )
-    this.announce(peer, link)
-    void this.openDirect(peer)
-  }
-
-  private announce(peer: PeerId, link: Link): void {
-    if (link.announced || link.sender === undefined || link.inbound === undefined) return
-    if (this.links.get(peer) !== link) return
-    link.announced = true
-    this.keep(peer, true)
-    this.options.events.onPeerConnected(peer, this.connectionTo(peer)?.remoteAddr.toString() ?? '')
-  }
-
-  private async lost(peer: PeerId): Promise<void> {
-    const link = this.links.get(peer)
-    if (link === undefined) return
-    this.links.delete(peer)
-    if (this.stopped) return
-    const refused = link.announced && (await this.refusesToAnswer(peer))
-    if (link.announced && !this.links.get(peer)?.announced) {
-      this.options.events.onPeerDisconnected(peer, refused)
-    }
-    this.redialer.lost(peer)
-  }
-
-  /** True when the peer's process is gone: nothing listens at its addresses any more. */
-  private async refusesToAnswer(peer: PeerId): Promise<boolean> {
-    for (const address of this.redialer.addressesOf(peer)) {
-      const at = /^\/ip[46]\/([^/]+)\/tcp\/(\d+)/.exec(address)
-      if (at === null) continue
-      const outcome = await probe(at[1]!, Number(at[2]))
-      if (outcome !== 'unknown') return outcome === 'refused'
-    }
-    return false
-  }
-
-  private fault(peer: PeerId | undefined, connection: Connection, reason: string): void {
-    this.book.add(peer, reason.slice(0, 80))
-    this.log.warn('connection closed: a peer broke the protocol', { peer: peer?.slice(0, 8), reason })
-    connection.abort(new Error(reason))
-  }
-
-  private connectionTo(peer: PeerId): Connection | undefined {
-    return this.node.getConnections(toLibp2p(peer)).find((connection) => connection.status === 'open')
-  }
-
-  private async blobStream(peer: PeerId, signal?: AbortSignal): Promise<Stream> {
-    const connection = this.connectionTo(peer)
-    if (connection === undefined) {
-      throw new MeshError('ERR_MESH_UNREACHABLE', `peer ${peer.slice(0, 8)} is not connected`)
-    }
-    const timeout = AbortSignal.timeout(DIAL_TIMEOUT_MS)
-    return connection.newStream(BLOB_PROTOCOL, {
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+  private async handleProtocols(): Promise<void> {
+    const { node } = this
+    await node.handle(DIRECT_PROTOCOL, (stream, connection) => {
+      this.links.attach(stream, connection)
     })
+    await node.handle(
+      BLOB_PROTOCOL,
+      (stream, connection) => {
+        const peer = peerOf(connection.remotePeer)
+        if (peer === undefined) stream.abort(new Error('not a peer of ours'))
+        else void this.blobs.serve(peer, stream, connection)
+      },
+      { maxInboundStreams: MAX_INBOUND_TRANSFERS, maxOutboundStreams: MAX_INBOUND_TRANSFERS },
+    )
+    const { pubsub } = node.services
+    for (const protocol of pubsub.protocols) {
+      node.use(protocol, (stream, connection, next) => {
+        const peer = peerOf(connection.remotePeer)
+        if (stream.direction === 'inbound' && peer !== undefined) {
+          guardGossip(stream, (reason) => this.strike(peer, reason))
+        }
+        next(stream, connection)
+      })
+    }
+    for (const topic of TOPICS) {
+      pubsub.topicValidators.set(topicName(this.meshId, topic), (id, message) => {
+        const via = peerOf(id)
+        return via !== undefined && this.onGossip(topic, message.data, via)
+          ? TopicValidatorResult.Accept
+          : TopicValidatorResult.Reject
+      })
+    }
   }
 
-  private async guarded<T>(
-    stream: Stream,
-    signal: AbortSignal | undefined,
-    work: () => Promise<T>,
-  ): Promise<T> {
-    const abort = () => stream.abort(new Error('aborted'))
-    signal?.addEventListener('abort', abort)
+  private onGossip(topic: Topic, bytes: Uint8Array, via: PeerId): boolean {
+    if (this.stopping !== undefined) return false
+    let valid = false
     try {
-      return await work()
+      valid = bytes.length <= MAX_GOSSIP_BYTES && this.options.events.onGossip(topic, bytes, via)
     } catch (error) {
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-      throw error
+      this.log.error('a gossip handler threw', { error: String(error) })
+      return false
+    }
+    if (!valid) this.strike(via, `invalid gossip (${topic})`)
+    return valid
+  }
+
+  // ------------------------------------------------------------ dialling
+
+  private async dialKnown(addresses: readonly string[], peer: PeerId | undefined): Promise<PeerId> {
+    if (peer !== undefined && this.strikeBook.isRefused(peer)) {
+      throw new MeshError('ERR_MESH_UNREACHABLE', 'this peer is refused for a while')
+    }
+    return this.connect(addresses, peer)
+  }
+
+  /** One dial, until the direct streams stand. */
+  private async connect(
+    addresses: readonly string[],
+    peer: PeerId | undefined,
+    signal?: AbortSignal,
+  ): Promise<PeerId> {
+    if (peer !== undefined && this.links.get(peer) !== undefined) return peer
+    const over = peer === undefined ? undefined : this.gate.dials(peer)
+    let progress: DialProgress = 'nothing'
+    let answered = peer
+    try {
+      const connection = await this.node.dial(addressesFor(addresses, peer), {
+        signal: anyOf(signal, DIAL_TIMEOUT_MS),
+        onProgress: ({ type }) => {
+          if (type === 'upgrader:encrypt-outbound-connection') progress = 'answered'
+          else if (type === 'upgrader:multiplex-outbound-connection') progress = 'member'
+        },
+      })
+      progress = 'member'
+      answered = peerOf(connection.remotePeer)
+      if (answered === undefined) throw new Error('the peer has no Ed25519 key')
+    } catch (error) {
+      // The other one's dial may have overtaken this one.
+      if (peer === undefined || !this.isComing(peer))
+        throw dialError(addresses[0]!, progress, error)
     } finally {
-      signal?.removeEventListener('abort', abort)
+      over?.()
+    }
+    if (await this.links.whenReady(answered!, LINK_TIMEOUT_MS, signal)) return answered!
+    throw dialError(addresses[0]!, progress, new Error('no direct stream'))
+  }
+
+  private isComing(peer: PeerId): boolean {
+    return (
+      this.links.get(peer) !== undefined ||
+      this.gate.isAccepting(peer) ||
+      this.node.getConnections(libp2pIdOf(peer)).length > 0
+    )
+  }
+
+  private discovered(peer: PeerId | undefined, addresses: string[]): void {
+    if (peer === undefined || peer === this.self) return
+    this.learn(peer, addresses)
+    try {
+      this.options.events.onDiscovered?.(peer, addresses)
+    } catch (error) {
+      this.log.error('a discovery handler threw', { error: String(error) })
+    }
+  }
+
+  private strike(peer: PeerId | 'unknown', reason: string): void {
+    const refused = this.strikeBook.add(peer, reason)
+    this.log.warn('strike', { peer: peer.slice(0, 8), reason, refused })
+    if (peer === 'unknown') return
+    for (const connection of this.node.getConnections(libp2pIdOf(peer))) {
+      connection.abort(new Error(reason))
     }
   }
 }
 
-function probe(host: string, port: number): Promise<'refused' | 'answers' | 'unknown'> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: PROBE_TIMEOUT_MS })
-    const settle = (outcome: 'refused' | 'answers' | 'unknown') => {
-      socket.destroy()
-      resolve(outcome)
-    }
-    socket.on('connect', () => settle('answers'))
-    socket.on('timeout', () => settle('unknown'))
-    socket.on('error', (error: NodeJS.ErrnoException) =>
-      settle(error.code === 'ECONNREFUSED' ? 'refused' : 'unknown'),
-    )
-  })
+async function peerOfSeed(seed: Uint8Array): Promise<PeerId> {
+  return toHex((await generateKeyPairFromSeed('Ed25519', seed)).publicKey.raw) as PeerId
 }
 
-function parseAddress(address: string): Multiaddr {
-  try {
-    return multiaddr(address)
-  } catch (cause) {
-    throw new MeshError(
-      'ERR_MESH_ADDRESS_INVALID',
-      `"${address}" is not a multiaddr: write it like /ip4/192.0.2.7/tcp/4001`,
-      { cause, details: { address } },
-    )
-  }
+function addressesFor(addresses: readonly string[], peer: PeerId | undefined): Multiaddr[] {
+  if (peer === undefined) return addresses.map((address) => multiaddr(address))
+  const id = libp2pIdOf(peer).toString()
+  return addresses.map((address) => multiaddr(`${withoutPeer(address)}/p2p/${id}`))
 }
 
-function isValid(address: string): boolean {
+function withoutPeer(address: string): string {
+  return address.replace(/\/p2p\/.*$/, '')
+}
+
+function isDialable(address: string): boolean {
+  if (isLinkLocal(address)) return false
   try {
-    multiaddr(address)
+    parseDialAddress(address)
     return true
   } catch {
     return false
   }
 }
 
-function withPeer(address: string, peer: string): string {
-  return address.includes('/p2p/') ? address : `${address}/p2p/${peer}`
+function anyOf(signal: AbortSignal | undefined, timeoutMs: number): AbortSignal {
+  const timeout = AbortSignal.timeout(timeoutMs)
+  return signal === undefined ? timeout : AbortSignal.any([signal, timeout])
 }
 
-function isLoopbackText(address: string): boolean {
-  return address.startsWith('/ip4/127.') || address.startsWith('/ip6/::1/')
-}
-
-function isLocal(address: Multiaddr): boolean {
-  return isLoopbackText(address.toString())
+/** ERR_MESH_PORT_IN_USE, naming the address; ERR_MESH_ADDRESS_INVALID for one that this machine has not. */
+function listenError(error: unknown, listen: readonly string[]): Error {
+  const message = error instanceof Error ? error.message : String(error)
+  for (const address of listen) {
+    const start = message.indexOf(`${address}: `)
+    if (start < 0) continue
+    const code = /\b(EADDRINUSE|EADDRNOTAVAIL|EACCES)\b/.exec(message.slice(start))?.[1]
+    const options = { cause: error, details: { address } }
+    if (code === 'EADDRINUSE') {
+      return new MeshError(
+        'ERR_MESH_PORT_IN_USE',
+        `another process listens on ${address}: stop it, or choose another port (--listen)`,
+        options,
+      )
+    }
+    if (code !== undefined) {
+      return new MeshError(
+        'ERR_MESH_ADDRESS_INVALID',
+        `cannot listen on ${address} (${code}): it must be an address of this machine, and a port that this user may use`,
+        options,
+      )
+    }
+  }
+  return error instanceof Error ? error : new Error(message)
 }

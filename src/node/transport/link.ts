@@ -3,7 +3,12 @@ import { MeshError } from '../../base/errors.ts'
 import type { PeerId } from '../../scheduler/types.ts'
 import { ACCEPTED_ENCODINGS } from './compression.ts'
 import { FrameParser, frameHeader } from './frames.ts'
-import { LINK_TIMEOUT_MS, MAX_EARLY_BYTES, MAX_MESSAGE_BYTES, MAX_SEND_QUEUE_BYTES } from './limits.ts'
+import {
+  LINK_TIMEOUT_MS,
+  MAX_EARLY_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_SEND_QUEUE_BYTES,
+} from './limits.ts'
 
 export const DIRECT_PROTOCOL = '/meshwork/1/direct'
 /** The first frame on a direct stream: the protocol's version, and the encodings of blobs that its sender can read. */
@@ -160,7 +165,8 @@ export class Link {
       this.earlyBytes += frame.length
       if (this.earlyBytes <= MAX_EARLY_BYTES) this.early.push(frame)
       else this.fault('sent too much before the connection stood')
-    } else if (!this.hooks.onMessage(this, frame)) this.fault('sent a message that breaks the protocol')
+    } else if (!this.hooks.onMessage(this, frame))
+      this.fault('sent a message that breaks the protocol')
   }
 
   private maybeReady(): void {

@@ -4,7 +4,10 @@ import type { PeerStrikes } from './types.ts'
 
 /** Counts what peers did wrong, and says whom to refuse for a while. */
 export class StrikeBook {
-  private readonly counts = new Map<string, { -readonly [K in keyof PeerStrikes]: PeerStrikes[K] }>()
+  private readonly counts = new Map<
+    string,
+    { -readonly [K in keyof PeerStrikes]: PeerStrikes[K] }
+  >()
   /** Times of each peer's strikes within the window, at most MAX_STRIKES. */
   private readonly recent = new Map<PeerId, number[]>()
   private readonly refused = new Map<PeerId, number>()

@@ -4,7 +4,10 @@ import type { PeerStrikes } from './types.ts'
 
 /** Counts what peers break, and refuses for a minute those that break much. */
 export class StrikeBook {
-  private readonly counts = new Map<string, { peer: PeerId | 'unknown'; reason: string; count: number }>()
+  private readonly counts = new Map<
+    string,
+    { peer: PeerId | 'unknown'; reason: string; count: number }
+  >()
   private readonly recent = new Map<PeerId, { count: number; until: number }>()
 
   add(peer: PeerId | undefined, reason: string): void {
