@@ -105,7 +105,7 @@ function toSvg(frames) {
   }
   const width = Math.round(COLUMNS * CHAR_PX) + 40
   const height = rows * LINE_PX + 48
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="Recording of npm run demo">
+  return `<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="Recording of npm run demo">
 <style>text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:#c9d1d9;white-space:pre}.h{fill:#fff;font-weight:600}.b{fill:#3fb950}</style>
 <rect width="100%" height="100%" rx="10" fill="#0d1117"/>
 <g transform="translate(20 16)">

@@ -76,7 +76,6 @@ export function jobText(
 ): string {
   const finished = finishedItems(info)
   const seconds = secondsOf(info, wallClock)
-  const { log } = info
   const fields: [string, string][] = [
     ['task', printable(info.name, NAME_CHARS)],
     ['state', stateText(info, style)],
@@ -96,10 +95,7 @@ export function jobText(
     ],
     ['input', inputText(info)],
     ['options', optionsText(info)],
-    [
-      'log',
-      `${plural(log.entries, 'entry', 'entries')}: ${plural(log.chunks, 'chunk')}, ${plural(log.grants, 'grant')}, ${plural(log.reclaims, 'reclaim')}`,
-    ],
+    ...logField(info),
   ]
   return [
     `job ${style.bold(info.id)}\n`,
@@ -110,6 +106,17 @@ export function jobText(
     ...lines.map((line) => `  ${logText(line, style)}\n`),
     info.state === 'finished' ? `\nmesh results ${info.short}\n` : '',
   ].join('')
+}
+
+/** Of a job that is only in the store the counts are not known. */
+function logField({ log }: JobInfo): [string, string][] {
+  if (log.entries === 0) return []
+  const counts = [
+    plural(log.chunks, 'chunk'),
+    plural(log.grants, 'grant'),
+    plural(log.reclaims, 'reclaim'),
+  ]
+  return [['log', `${plural(log.entries, 'entry', 'entries')}: ${counts.join(', ')}`]]
 }
 
 function contributions(info: JobInfo, style: Style): string {
@@ -139,7 +146,7 @@ function contributions(info: JobInfo, style: Style): string {
 }
 
 function inputText({ input, items }: JobInfo): string {
-  if (input.kind === 'pieces') return `${formatCount(items)} items sent`
+  if (input.kind !== 'range') return `${formatCount(items)} items sent`
   return `range ${input.start}..${input.start + input.count}`
 }
 

@@ -23,19 +23,40 @@ function growBase(limit: number): void {
   baseLimit = top
 }
 
-/** How many primes p with lo <= p < hi, lo and hi even: a sieve of Eratosthenes over the odd numbers of the block. */
+/** Where the next block begins, and for each base prime in use the slot of its next odd multiple, counted from there. */
+let nextLo = -1
+let nextSlots = new Int32Array(0)
+let inUse = 0
+
+/** Slot of the first odd multiple of p at or after lo (and after p itself); slot k stands for the number lo + 2k + 1. */
+function firstSlot(p: number, lo: number): number {
+  const gap = p - (lo % p)
+  return (Math.max(gap % 2 === 0 ? gap + p : gap, p * p - lo) - 1) / 2
+}
+
+/**
+ * How many primes p with lo <= p < hi, lo and hi even: a sieve of Eratosthenes over the odd numbers of the block. A worker's
+ * items mostly follow one another: then the sieve goes on where it stopped, which saves a division for each base prime.
+ */
 export function countPrimesIn(lo: number, hi: number): number {
   growBase(Math.floor(Math.sqrt(hi)) + 1)
-  const odds = (hi - lo) / 2
-  // Slot k stands for the number lo + 2k + 1.
-  const composite = new Uint8Array(odds)
-  for (const p of basePrimes) {
-    if (p * p >= hi) break
-    // The first odd multiple after lo, but never p itself.
-    const gap = p - (lo % p)
-    const first = Math.max(gap % 2 === 0 ? gap + p : gap, p * p - lo)
-    for (let k = (first - 1) >> 1; k < odds; k += p) composite[k] = 1
+  if (lo !== nextLo || nextSlots.length !== basePrimes.length) {
+    nextSlots = new Int32Array(basePrimes.length)
+    inUse = 0
   }
+  while (inUse < basePrimes.length && basePrimes[inUse]! ** 2 < hi) {
+    nextSlots[inUse] = firstSlot(basePrimes[inUse]!, lo)
+    inUse++
+  }
+  const odds = (hi - lo) / 2
+  const composite = new Uint8Array(odds)
+  for (let i = 0; i < inUse; i++) {
+    const p = basePrimes[i]!
+    let slot = nextSlots[i]!
+    for (; slot < odds; slot += p) composite[slot] = 1
+    nextSlots[i] = slot - odds
+  }
+  nextLo = hi
   let count = 0
   for (let k = 0; k < odds; k++) count += 1 - composite[k]!
   // 2 is the only even prime; 1 is none, though its slot stays empty: the two cancel out in the first block.

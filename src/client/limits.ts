@@ -30,3 +30,6 @@ export const MAX_JSON_DEPTH = 500
 /** Largest value of the options that count something; far above use, and exact in every encoding. */
 export const MAX_OPTION_COUNT = 2 ** 31 - 1
 export const MAX_RETRIES = 1_000
+
+/** Items up to this many encoded bytes travel in the job itself; src/store/limits.ts holds peers to the same. */
+export const MAX_INLINE_INPUT_BYTES = 2048

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import { sha256Hex } from '../base/bytes.ts'
+import { sha256Hex, toHex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import type { MeshBackend } from '../node/types.ts'
 import type { ItemChecker, RefusedItem } from '../runtime/bundle.ts'
@@ -17,6 +17,7 @@ import type { Items } from './input.ts'
 import { isAsyncIterable } from './iterate.ts'
 import {
   ITEMS_PER_CHECK,
+  MAX_INLINE_INPUT_BYTES,
   MAX_ITEMS_PER_PIECE,
   MAX_PIECES_IN_FLIGHT,
   PIECE_TARGET_BYTES,
@@ -82,6 +83,8 @@ class Spooler {
   }
 
   async finish(): Promise<JobInput> {
+    const inline = await this.inline()
+    if (inline !== undefined) return inline
     if (this.waiting.length > 0) await this.flush()
     // No items: nothing to fetch either.
     if (this.encoded === 0) return { kind: 'range', start: 0, count: 0 }
@@ -94,6 +97,20 @@ class Spooler {
     ])
     this.throwIfFailed()
     return { kind: 'pieces', count: this.encoded, manifest: hash }
+  }
+
+  /** A few small items need no piece: nothing to write here, and nothing to fetch elsewhere. */
+  private async inline(): Promise<JobInput | undefined> {
+    const { waiting } = this
+    if (this.encoded > 0 || this.pieces.length > 0 || waiting.length === 0) return undefined
+    if (this.waitingBytes > 4 * MAX_INLINE_INPUT_BYTES || waiting.length > MAX_INLINE_INPUT_BYTES) {
+      return undefined
+    }
+    this.options.signal?.throwIfAborted()
+    await this.check(waiting)
+    const segment = await this.numbered(0, () => encodeSegment(waiting))
+    if (segment.byteLength > MAX_INLINE_INPUT_BYTES) return undefined
+    return { kind: 'inline', count: waiting.length, segment: toHex(segment) }
   }
 
   private async flush(): Promise<void> {

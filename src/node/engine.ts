@@ -128,29 +128,41 @@ export class Engine {
     if (ports === undefined) return
     switch (effect.type) {
       case 'push':
-        return ports.push(effect.to, effect.job)
+        ports.push(effect.to, effect.job)
+        return
       case 'publish':
-        return ports.publish(effect.job)
+        ports.publish(effect.job)
+        return
       case 'sendSteal':
-        return ports.sendSteal(effect)
+        ports.sendSteal(effect)
+        return
       case 'answerSteal':
-        return ports.answerSteal(effect)
+        ports.answerSteal(effect)
+        return
       case 'sendLifeline':
-        return ports.sendLifeline(effect)
+        ports.sendLifeline(effect)
+        return
       case 'startChunk':
-        return ports.startChunk(effect)
+        ports.startChunk(effect)
+        return
       case 'abortChunk':
-        return ports.abortChunk(effect.chunk)
+        ports.abortChunk(effect.chunk)
+        return
       case 'placeResult':
-        return ports.placeResult(effect)
+        ports.placeResult(effect)
+        return
       case 'changeView':
-        return ports.viewChanged(effect.change)
+        ports.viewChanged(effect.change)
+        return
       case 'jobChanged':
-        return ports.jobChanged(effect.job)
+        ports.jobChanged(effect.job)
+        return
       case 'jobFinished':
-        return ports.jobFinished(effect.job)
+        ports.jobFinished(effect.job)
+        return
       case 'breach':
-        return ports.breach(effect)
+        ports.breach(effect)
+        return
       default:
     }
   }

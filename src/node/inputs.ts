@@ -47,6 +47,9 @@ export class Inputs {
     if (spec.input.kind === 'range') {
       return { bundle, args, hi, input: { kind: 'range', start: spec.input.start } }
     }
+    if (spec.input.kind === 'inline') {
+      return { bundle, args, hi, input: { kind: 'inline', segment: spec.input.segment } }
+    }
     const all = await this.piecesOf(job, spec.input.manifest, author)
     const from = firstCovering(all, lo)
     let to = from
@@ -72,7 +75,7 @@ export class Inputs {
 
   /** Every blob of a job's code and input: what a peer must hold to keep the job alive. The manifest must be here. */
   async blobsOf(job: JobId, spec: JobSpec, author: PeerId): Promise<BlobHash[]> {
-    if (spec.input.kind === 'range') return [spec.task.bundle]
+    if (spec.input.kind !== 'pieces') return [spec.task.bundle]
     const pieces = await this.piecesOf(job, spec.input.manifest, author)
     return [spec.task.bundle, spec.input.manifest, ...pieces.map((piece) => piece.hash)]
   }

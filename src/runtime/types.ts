@@ -18,6 +18,8 @@ export interface ItemError {
 export type ChunkInput =
   | { readonly kind: 'range'; readonly start: number }
   /** Files on this machine, each a segment (src/runtime/segment.ts) of `count` items from item `first` on. */
+  /** All items of the job in one segment, as hex. */
+  | { readonly kind: 'inline'; readonly segment: string }
   | {
       readonly kind: 'pieces'
       readonly pieces: readonly {

@@ -57,7 +57,9 @@ export function planChunk(at: ChunkSituation): ChunkPlan {
     const bound = (Math.floor(lo / chunkSize) + 1) * chunkSize
     return { hi: Math.min(end, bound), budgetMs: Number.POSITIVE_INFINITY }
   }
-  const share = Math.max(1, Math.ceil(left / (2 * slots)))
+  // Below the shortest chunk no halving: it would never end.
+  const least = Math.max(1, perMs === undefined ? 1 : Math.ceil(perMs * CHUNK_MIN_MS))
+  const share = Math.max(least, Math.ceil(left / (2 * slots)))
   const longest = at.contended ? CHUNK_CONTENDED_MS : CHUNK_MS
   if (perMs === undefined) {
     return { hi: Math.min(end, lo + share), budgetMs: Math.min(longest, CHUNK_FIRST_MS) }

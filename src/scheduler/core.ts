@@ -1,5 +1,5 @@
 import { JobRun } from './job-run.ts'
-import { PUBLISH_MS } from './limits.ts'
+import { DEFAULT_RTT_MS, PUBLISH_MS } from './limits.ts'
 import type {
   EntryBody,
   JobId,
@@ -31,6 +31,8 @@ export class Core {
   placing = 0
   placingBytes = 0
   stopping = false
+  /** Of a STEAL, measured: a moving mean. */
+  rttMs = DEFAULT_RTT_MS
   /** Where in `active` the next chunk is looked for. */
   turn = 0
   private nextNumber = 1

@@ -44,7 +44,7 @@ export class Intake {
     for (const run of runs) {
       run.fold.takeChange()
       // The log may be behind: whoever took a released range meanwhile has a moment to say so.
-      for (const span of run.fold.owners.all()) {
+      for (const span of run.fold.owners) {
         if (span.owner === NOBODY) {
           run.releasedSince.set(span.hash, this.core.now + RELEASE_RANK_MS)
         }
@@ -84,7 +84,7 @@ export class Intake {
       core.disarm(kind, run)
     }
     run.thief.asked = undefined
-    run.thief.backingOff = false
+    run.thief.backingOff = 'no'
     run.lifelines.clear()
     for (const { lo, hi } of run.ready) run.giveBack(lo, hi)
     run.ready = []

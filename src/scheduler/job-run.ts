@@ -1,6 +1,6 @@
 import { RateMeter } from './chunks.ts'
 import { type FoldListener, JobFold, type ReadFork } from './fold.ts'
-import { BACKOFF_MIN_MS, DEFAULT_RTT_MS } from './limits.ts'
+import { BACKOFF_MIN_MS } from './limits.ts'
 import { RangeSet } from './range-set.ts'
 import { grainOf } from './rules.ts'
 import {
@@ -53,11 +53,11 @@ export interface ThiefState {
   asked: OutstandingSteal | undefined
   /** Empty answers in a row. */
   empties: number
-  backingOff: boolean
+  /** `ahead`: it has work still, so the wait ends when a slot is idle. */
+  backingOff: 'no' | 'ahead' | 'idle'
   /** Work came since it was last looked at: steal again at once when that is used up. */
   refreshed: boolean
   backoffMs: number
-  rttMs: number
   /** Peers that had nothing, until when not to ask them again. */
   readonly dry: Map<PeerId, number>
 }
@@ -75,10 +75,9 @@ export class JobRun implements FoldListener {
   readonly thief: ThiefState = {
     asked: undefined,
     empties: 0,
-    backingOff: false,
+    backingOff: 'no',
     refreshed: false,
     backoffMs: BACKOFF_MIN_MS,
-    rttMs: DEFAULT_RTT_MS,
     dry: new Map(),
   }
   readonly lifelines = new Map<PeerId, Lifeline>()

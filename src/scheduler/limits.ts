@@ -46,10 +46,12 @@ export const BACKOFF_MAX_MS = 5_000
 export const DRY_MS = 200
 /** Work for less than a round trip and this much more is left here: time to steal. */
 export const PREFETCH_MS = 100
-/** Round trip assumed before one was measured. */
-export const DEFAULT_RTT_MS = 100
-/** What a granted item waits before it can start at the thief, in a victim's reckoning. */
-export const GRANT_DELAY_MS = 50
+/** Round trip assumed before one was measured: too short costs one late steal, too long refuses good ones. */
+export const DEFAULT_RTT_MS = 30
+/** Less work than this for the thief is not worth an entry, a message and a chunk. */
+export const MIN_GRANT_MS = 10
+/** A thief without an idle slot asks ahead: it has about this much to do before it starts on what it is granted. */
+export const THIEF_BUSY_MS = PREFETCH_MS / 2
 
 /** Idle peers remembered per job; a thief is back within its longest back-off. */
 export const MAX_LIFELINES_HELD = 16

@@ -33,7 +33,7 @@ export function reclaimReleased(core: Core, run: JobRun): void {
   const due = new Set<EntryHash>()
   const known = new Map<EntryHash, number>()
   let next = Number.POSITIVE_INFINITY
-  for (const span of run.fold.owners.all()) {
+  for (const span of run.fold.owners) {
     if (span.owner !== NOBODY || known.has(span.hash)) continue
     const since = run.releasedSince.get(span.hash) ?? core.now
     known.set(span.hash, since)
@@ -63,7 +63,7 @@ function openOfAny(run: JobRun, sessions: Iterable<SessionId>): boolean {
 
 function reclaim(core: Core, run: JobRun, wanted: (span: OwnerSpan) => boolean): void {
   const ranges: ReclaimedRange[] = []
-  for (const span of run.fold.owners.all()) {
+  for (const span of run.fold.owners) {
     if (!wanted(span)) continue
     for (const { lo, hi } of run.fold.final.missing(span.lo, span.hi)) {
       ranges.push({ lo, hi, parent: span.hash, epoch: span.epoch + 1 })

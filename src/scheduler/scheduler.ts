@@ -189,7 +189,7 @@ export class Scheduler implements SchedulerCore {
   }
 
   doneSpans(job: JobId): Iterable<DoneSpan> {
-    return this.core.jobs.get(job)?.fold.dones.all() ?? []
+    return this.core.jobs.get(job)?.fold.dones ?? []
   }
 
   forget(job: JobId): void {

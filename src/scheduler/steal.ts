@@ -1,4 +1,4 @@
-import { GRANT_DELAY_MS } from './limits.ts'
+import { MIN_GRANT_MS } from './limits.ts'
 
 export interface ShareSituation {
   /** Grains (items, or fixed chunks) that the victim has not started. */
@@ -10,6 +10,8 @@ export interface ShareSituation {
   readonly victimPower: number
   readonly thiefPower: number
   readonly thiefSlots: number
+  /** Milliseconds until the thief can start what it is granted. */
+  readonly delayMs: number
   /** Milliseconds until a slot of the victim is expected to be free. */
   readonly waitMs: number
   /** Other peers that may come for the rest of what a victim without slots owns. */
@@ -17,8 +19,8 @@ export interface ShareSituation {
 }
 
 /**
- * How many grains of its tail a victim grants: so many that both end at the same time, reckoning that granted work starts
- * GRANT_DELAY_MS later (Blumofe & Leiserson's half, weighted by speed). 0: the thief would not be sooner.
+ * How many grains of its tail a victim grants: so many that both end at the same time, reckoning that granted work starts `delayMs`
+ * later (Blumofe & Leiserson's half, weighted by speed). 0: the thief would not be sooner, or by less than it costs.
  */
 export function stealShare(at: ShareSituation): number {
   const { left } = at
@@ -30,11 +32,13 @@ export function stealShare(at: ShareSituation): number {
     return Math.min(left, Math.max(1, Math.floor(left * part)))
   }
   const [victim, thief] = rates
-  const ahead = left - GRANT_DELAY_MS * victim
+  const ahead = left - at.delayMs * victim
   const share = Math.floor((ahead * thief) / (thief + victim))
-  if (share >= 1) return Math.min(share, left)
+  if (share >= 1) return share / thief < MIN_GRANT_MS ? 0 : Math.min(share, left)
   // Long items: one more here starts when a slot is free; there it starts as soon as it arrives.
-  const thiefMs = GRANT_DELAY_MS + Math.max(1, at.thiefSlots) / thief
+  const itemMs = Math.max(1, at.thiefSlots) / thief
+  if (itemMs < MIN_GRANT_MS) return 0
+  const thiefMs = at.delayMs + itemMs
   const victimMs = at.waitMs + left / victim
   return thiefMs < victimMs ? 1 : 0
 }

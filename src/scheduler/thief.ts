@@ -32,10 +32,11 @@ export function seekWork(core: Core): void {
   for (const run of core.active) {
     const { thief } = run
     if (thief.asked !== undefined || !run.runnable(core.now)) continue
-    if (waitMs > thief.rttMs + PREFETCH_MS) continue
-    if (thief.refreshed && thief.backingOff) endBackoff(core, run)
+    if (waitMs > core.rttMs + PREFETCH_MS) continue
+    const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
+    if (over && thief.backingOff !== 'no') endBackoff(core, run)
     thief.refreshed = false
-    if (thief.backingOff) continue
+    if (thief.backingOff !== 'no') continue
     if (othersHave(core, run)) ask(core, run)
   }
 }
@@ -91,7 +92,7 @@ export function stealAnswered(
   const { thief } = run
   const { asked } = thief
   if (asked === undefined || asked.victim !== event.from || asked.nonce !== event.nonce) return
-  if (!asked.retried) thief.rttMs += (core.now - asked.sentAt - thief.rttMs) / 4
+  if (!asked.retried) core.rttMs += (core.now - asked.sentAt - core.rttMs) / 4
   endAsk(core, run)
   if (event.granted) thief.empties = 0
   else cameEmpty(core, run, event.from, DRY_MS)
@@ -128,9 +129,9 @@ function endAsk(core: Core, run: JobRun): void {
 /** Nobody has work to give: leave word with a few, if a slot is idle, and wait, longer each time. */
 function giveUp(core: Core, run: JobRun): void {
   const { thief } = run
-  thief.empties = 0
-  thief.backingOff = true
   const idle = core.freeSlots
+  thief.empties = 0
+  thief.backingOff = idle > 0 ? 'idle' : 'ahead'
   core.arm('idle', run, core.now + (idle > 0 ? thief.backoffMs : BACKOFF_MIN_MS))
   if (idle === 0) return
   thief.backoffMs = Math.min(BACKOFF_MAX_MS, 2 * thief.backoffMs)
@@ -146,7 +147,7 @@ function giveUp(core: Core, run: JobRun): void {
 }
 
 export function endBackoff(core: Core, run: JobRun): void {
-  run.thief.backingOff = false
+  run.thief.backingOff = 'no'
   core.disarm('idle', run)
 }
 

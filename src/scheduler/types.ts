@@ -26,6 +26,8 @@ export interface Range {
 export type JobInput =
   | { readonly kind: 'range'; readonly start: number; readonly count: number }
   | { readonly kind: 'pieces'; readonly count: number; readonly manifest: BlobHash }
+  /** A few small items ride in the JOB itself: one encoded segment (src/runtime/segment.ts) as hex. */
+  | { readonly kind: 'inline'; readonly count: number; readonly segment: string }
 
 export interface JobTask {
   readonly kind: 'module'

@@ -6,6 +6,7 @@ import {
   MAX_LIFELINES_HELD,
   MAX_NONCES,
   MAX_RUNNING_LISTED,
+  THIEF_BUSY_MS,
 } from './limits.ts'
 import { power } from './seeds.ts'
 import { stealShare } from './steal.ts'
@@ -18,6 +19,7 @@ interface Thief {
   readonly peer: PeerId
   readonly session: SessionId
   readonly rate: number | undefined
+  readonly idle: number
 }
 
 /** Grants a share of the tail, or says that there is none. The same nonce again gets the same answer: the first was lost. */
@@ -32,7 +34,7 @@ export function stealRequested(core: Core, event: Event<'stealRequested'>): void
   let last = run.nonces.get(session)
   if (last === undefined || last.nonce !== nonce) {
     run.lifelines.delete(from)
-    last = { nonce, granted: grantShare(core, run, { peer: from, session, rate: event.rate }) }
+    last = { nonce, granted: grantShare(core, run, { peer: from, session, rate: event.rate, idle: event.idle }) }
     remember(run, session, last)
   }
   const running = last.granted ? [] : run.runningChunks(core.now).slice(0, MAX_RUNNING_LISTED)
@@ -75,7 +77,7 @@ function serve(core: Core, run: JobRun, peer: PeerId, line: Lifeline): void {
     return
   }
   if (run.todo.size < 2) return
-  if (!grantShare(core, run, { peer, session: line.session, rate: line.rate })) return
+  if (!grantShare(core, run, { peer, ...line })) return
   run.lifelines.delete(peer)
   core.emit({ type: 'push', to: peer, job: run.job })
 }
@@ -115,6 +117,7 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
     victimPower: power(self),
     thiefPower: facts === undefined ? 1 : power(facts),
     thiefSlots: facts?.slots ?? 1,
+    delayMs: core.rttMs / 2 + (thief.idle > 0 ? 0 : THIEF_BUSY_MS),
     waitMs: slotFreeMs(core, run),
     otherThieves: others,
   })

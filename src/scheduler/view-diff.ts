@@ -19,8 +19,8 @@ export class ViewDiff {
     before: { owners: IntervalMap<OwnerSpan>; dones: IntervalMap<DoneSpan> },
     after: { owners: IntervalMap<OwnerSpan>; dones: IntervalMap<DoneSpan> },
   ): void {
-    compare(this.ownerKeys, before.owners.all(), after.owners.all())
-    compare(this.doneKeys, before.dones.all(), after.dones.all())
+    compare(this.ownerKeys, before.owners, after.owners)
+    compare(this.doneKeys, before.dones, after.dones)
   }
 
   take(job: JobId): ViewChange | undefined {
@@ -45,8 +45,8 @@ function note<S extends Range>(keys: Map<number, S | null>, result: JoinResult<S
 
 function compare<S extends Range>(
   keys: Map<number, S | null>,
-  before: readonly S[],
-  after: readonly S[],
+  before: Iterable<S>,
+  after: Iterable<S>,
 ): void {
   for (const span of before) keys.set(span.lo, null)
   for (const span of after) keys.set(span.lo, span)

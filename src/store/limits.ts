@@ -21,6 +21,9 @@ export const MAX_CODE_BYTES = 64
 export const MAX_MESSAGE_BYTES = 1024
 /** Bytes of a job's args: they ride in JOB, beside up to 256 seeds, and JOB is one entry. */
 export const MAX_ARGS_BYTES = 4096
+
+/** Items that ride in the JOB: with 256 seeds and the longest args it must still fit an entry. */
+export const MAX_INLINE_INPUT_BYTES = 2048
 /** Bytes of each half of a FORK proof: both must fit one entry. */
 export const MAX_FORK_PROOF_BYTES = 8000
 /** Entries of one run, and its encoded bytes: one message of a direct stream is at most 1 MiB. */

@@ -2,12 +2,13 @@ import { hash } from 'node:crypto'
 import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
-import { MAX_ARGS_BYTES, MAX_NAME_BYTES } from './limits.ts'
+import { MAX_ARGS_BYTES, MAX_INLINE_INPUT_BYTES, MAX_NAME_BYTES } from './limits.ts'
 
 const SPEC_VERSION = 1
 const KIND_MODULE = 0
 const INPUT_RANGE = 0
 const INPUT_PIECES = 1
+const INPUT_INLINE = 2
 
 /**
  * The id of a job: SHA-256 of the canonical CBOR of its spec (docs/protocol.md, "JOB").
@@ -64,14 +65,27 @@ function inputValue(input: JobInput): CborValue[] {
   if (input.kind === 'range') {
     return [INPUT_RANGE, int(input.start, 'start'), uint(input.count, 'count')]
   }
-  return [INPUT_PIECES, uint(input.count, 'count'), hexBytes(input.manifest, 32, 'manifest')]
+  const count = uint(input.count, 'count')
+  if (input.kind === 'pieces')
+    return [INPUT_PIECES, count, hexBytes(input.manifest, 32, 'manifest')]
+  const segment = hexBytes(input.segment, input.segment.length >> 1, 'items')
+  if (segment.length > MAX_INLINE_INPUT_BYTES) {
+    throw protocolError(`items have ${segment.length} bytes, at most ${MAX_INLINE_INPUT_BYTES}`)
+  }
+  return [INPUT_INLINE, count, segment]
 }
 
 function readInput(reader: CborReader): JobInput {
   reader.array('input', 3, 3)
-  if (reader.uint('input kind', INPUT_PIECES) === INPUT_PIECES) {
+  const kind = reader.uint('input kind', INPUT_INLINE)
+  if (kind === INPUT_PIECES) {
     const count = reader.uint('count')
     return { kind: 'pieces', count, manifest: reader.hex('manifest', 32) as BlobHash }
+  }
+  if (kind === INPUT_INLINE) {
+    const count = reader.uint('count', MAX_INLINE_INPUT_BYTES)
+    const segment = Buffer.from(reader.bytes('items', MAX_INLINE_INPUT_BYTES)).toString('hex')
+    return { kind: 'inline', count, segment }
   }
   const start = reader.int('start')
   const count = reader.uint('count')

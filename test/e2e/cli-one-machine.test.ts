@@ -220,6 +220,24 @@ describe('leaving and coming back', () => {
     expect(lines(results.out)).toEqual(Array.from({ length: 60 }, (_, n) => n))
   })
 
+  test("a submit that used another one's peer goes on when that one ends", async () => {
+    const data = bench.path('shared')
+    const slow = await bench.task(
+      'steady',
+      'await new Promise((r) => setTimeout(r, 40))\n    return item',
+    )
+    const flags = ['--cores', '2', '--no-mdns', '--data', data]
+    const owner = bench.start(['submit', slow, '--range', '0..5000', ...flags])
+    await owner.saysOut(/^0\n/)
+    const guest = bench.start(['submit', slow, '--range', '0..100', ...flags])
+    await guest.saysOut(/^0\n/)
+    owner.child.kill('SIGINT')
+    expect((await owner.end).code).toBe(130)
+    const run = await guest.end
+    expect(run).toMatchObject({ code: 0 })
+    expect(lines(run.out)).toEqual(Array.from({ length: 100 }, (_, n) => n))
+  })
+
   test('a reader that has enough ends it: exit 141', async () => {
     const running = bench.start([
       'submit',

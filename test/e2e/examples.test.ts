@@ -9,7 +9,7 @@ import { type Picture, renderTile, tileCount } from '../../examples/raytrace/tra
 import { LOOPBACK, MESH, ROOT, Scene } from './lib/processes.ts'
 
 const words = createRequire(import.meta.url)('an-array-of-english-words') as string[]
-const picture: Picture = { width: 960, height: 540, samples: 16, tile: 36 }
+const picture: Picture = { width: 960, height: 540, samples: 9, tile: 36 }
 
 /** The nonces by a plain loop, with another test for the zero bits than the example's. */
 function noncesByLoop(limit: number, bits: number): number[] {

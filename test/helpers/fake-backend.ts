@@ -283,6 +283,13 @@ export class FakeBackend implements MeshBackend {
     const { input } = job.request
     if (input.kind === 'range')
       return Array.from({ length: input.count }, (_, i) => input.start + i)
+    if (input.kind === 'inline') {
+      const values = [...decodeSegments(Buffer.from(input.segment, 'hex'), 0)].flatMap(
+        (it) => it.values,
+      )
+      if (values.length !== input.count) throw new Error('the job has a wrong count')
+      return values
+    }
     const items: unknown[] = []
     for (const piece of readManifest(this.blobOf(input.manifest))) {
       const bytes = this.blobOf(piece.hash)

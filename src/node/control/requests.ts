@@ -84,12 +84,19 @@ function checkTask(value: unknown): JobTask {
 }
 
 function checkInput(value: unknown): JobInput {
-  const input = fields('input', value, ['kind', 'start', 'count', 'manifest'])
+  const input = fields('input', value, ['kind', 'start', 'count', 'manifest', 'segment'])
   const count = whole('input.count', input.count, 0)
   if (input.kind === 'pieces') {
     return { kind: 'pieces', count, manifest: hash('input.manifest', input.manifest) }
   }
-  if (input.kind !== 'range') throw wrong('input.kind', '"range" or "pieces"')
+  if (input.kind === 'inline') {
+    const { segment } = input
+    if (typeof segment !== 'string' || !/^(?:[0-9a-f]{2}){12,2048}$/.test(segment)) {
+      throw wrong('input.segment', 'the hex of a segment of at most 2048 bytes')
+    }
+    return { kind: 'inline', count, segment }
+  }
+  if (input.kind !== 'range') throw wrong('input.kind', '"range", "inline" or "pieces"')
   const start = whole('input.start', input.start, Number.MIN_SAFE_INTEGER)
   if (!Number.isSafeInteger(start + count)) throw wrong('input', 'a range of safe integers')
   return { kind: 'range', start, count }

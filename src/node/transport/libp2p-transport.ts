@@ -32,7 +32,7 @@ import {
 import { DIRECT_PROTOCOL } from './link.ts'
 import { Links } from './links.ts'
 import { StrikeBook } from './strike-book.ts'
-import type { PeerStrikes, Topic, Transport, TransportEvents, TransportOptions } from './types.ts'
+import type { PeerStrikes, Topic, Transport, TransportOptions } from './types.ts'
 
 export interface Libp2pTransportOptions extends TransportOptions {
   readonly logger?: Logger
@@ -189,7 +189,8 @@ class Libp2pTransport implements Transport {
     if (this.stopping !== undefined) return
     // With few neighbours all get it at once, grafted or not; with many the mesh of the topic is enough.
     const floodPublish = this.links.size <= FLOOD_PUBLISH_PEERS
-    this.node.services.pubsub
+    const gossip = this.node.services.pubsub as Publisher
+    gossip
       .publish(topicName(this.meshId, topic), bytes, { floodPublish })
       .catch((error: unknown) => this.log.debug('gossip not sent', { error: String(error) }))
   }
@@ -360,6 +361,11 @@ class Libp2pTransport implements Transport {
       connection.abort(new Error(reason))
     }
   }
+}
+
+/** gossipsub takes options that its interface leaves out. */
+interface Publisher {
+  publish(topic: string, data: Uint8Array, options: { floodPublish: boolean }): Promise<unknown>
 }
 
 async function peerOfSeed(seed: Uint8Array): Promise<PeerId> {

@@ -6,9 +6,9 @@ interface Resolvers {
   reject: (reason: unknown) => void
 }
 
-const constructor = Promise as unknown as { withResolvers?: () => Resolvers }
+const promises = Promise as unknown as { withResolvers?: () => Resolvers }
 
-constructor.withResolvers ??= function withResolvers(): Resolvers {
+promises.withResolvers ??= function withResolvers(): Resolvers {
   const resolvers = {} as Resolvers
   resolvers.promise = new Promise((resolve, reject) => {
     resolvers.resolve = resolve

@@ -44,8 +44,6 @@ export interface Transport {
   ): { address: string; rttMs: number | undefined; since: number } | undefined
   /** Dial; ERR_MESH_UNREACHABLE (nobody answers), ERR_MESH_TICKET_REFUSED (answers, but does not hold our key), ERR_MESH_ADDRESS_INVALID. */
   dial(address: string, signal?: AbortSignal): Promise<PeerId>
-  /** A peer was heard of: it is dialled when not connected, with a tie-break and backoff. Addresses that cannot be dialled are passed over. */
-  learn(peer: PeerId, addresses: readonly string[]): void
   /** Queue a message for the direct stream: coalesced to one write a tick, at most 1 MiB each. False when not connected or its queue is full (the connection is then closed). */
   send(to: PeerId, bytes: Uint8Array): boolean
   /** At most 256 KiB. */

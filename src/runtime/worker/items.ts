@@ -14,7 +14,18 @@ export function openItems(input: ChunkInput): Items {
     const { start } = input
     return { get: (item) => start + item }
   }
+  if (input.kind === 'inline') return inlineItems(input.segment)
   return new Pieces(input.pieces)
+}
+
+function inlineItems(segment: string): Items {
+  const values = [...decodeSegments(Buffer.from(segment, 'hex'), 0)].flatMap((it) => it.values)
+  return {
+    get: (item) => {
+      if (item < values.length) return values[item]
+      throw new Error(`the input holds ${values.length} items, and not item ${item}`)
+    },
+  }
 }
 
 type Piece = Extract<ChunkInput, { kind: 'pieces' }>['pieces'][number]

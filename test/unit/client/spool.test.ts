@@ -28,6 +28,12 @@ function memory() {
 }
 
 function read(blobs: ReadonlyMap<string, Uint8Array>, input: JobInput) {
+  if (input.kind === 'inline') {
+    const items = [...decodeSegments(Buffer.from(input.segment, 'hex'), 0)].flatMap((it) => it.values)
+    expect(items).toHaveLength(input.count)
+    expect(blobs.size).toBe(0)
+    return { pieces: [], items }
+  }
   if (input.kind !== 'pieces') throw new Error('no pieces')
   const pieces = readManifest(blobs.get(input.manifest)!)
   const items = pieces.flatMap((piece) => {
@@ -120,7 +126,7 @@ describe('spooling', () => {
     const broken = { putBlob: () => Promise.reject(new Error('disk')) }
     const items = Array.from({ length: 600_000 }, (_, i) => i)
     await expect(spool(broken, items)).rejects.toThrow('disk')
-    await expect(spool(broken, [1])).rejects.toThrow('disk')
+    await expect(spool(broken, ['x'.repeat(5000)])).rejects.toThrow('disk')
     async function* source() {
       yield 1
       throw new Error('source')

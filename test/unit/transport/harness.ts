@@ -24,6 +24,8 @@ export interface TestPeer {
   readonly blobs: Map<BlobHash, Uint8Array>
   /** Resolves when `condition` holds; it is looked at after each event. */
   until(what: string, condition: () => boolean): Promise<void>
+  /** Resolves when so many neighbours are known to listen to each topic: what is gossiped before is lost. */
+  untilGossips(neighbours: number): Promise<void>
   /** Called in place of the handlers above. */
   readonly override: Partial<TransportEvents>
 }
@@ -47,7 +49,17 @@ export class Mesh {
       mdns: plan.mdns ?? false,
       events: record.events(),
     })
-    const peer = Object.assign(record, { transport, id: transport.self, address: transport.addresses()[0]! })
+    const pubsub = pubsubOf(transport)
+    pubsub.addEventListener('subscription-change', () => record.look())
+    const peer = Object.assign(record, {
+      transport,
+      id: transport.self,
+      address: transport.addresses()[0]!,
+      untilGossips: (neighbours: number) =>
+        record.until(`${neighbours} neighbours gossip`, () =>
+          pubsub.getTopics().every((topic) => pubsub.getSubscribers(topic).length >= neighbours),
+        ),
+    })
     this.running.push(peer)
     return peer
   }
@@ -106,30 +118,36 @@ class Recorder {
     })
   }
 
+  look(): void {
+    for (const look of this.waiting) look()
+  }
+
   events(): TransportEvents {
     const { override } = this
     const noted = <T>(value: T): T => {
-      for (const look of this.waiting) look()
+      this.look()
       return value
     }
     return {
       onPeerConnected: (peer, address) => {
         this.up.push(peer)
+        queueMicrotask(() => this.look())
         override.onPeerConnected?.(peer, address)
-        queueMicrotask(() => noted(undefined))
       },
       onPeerDisconnected: (peer, refused) => {
         this.down.push({ peer, refused })
+        queueMicrotask(() => this.look())
         override.onPeerDisconnected?.(peer, refused)
-        queueMicrotask(() => noted(undefined))
       },
       onMessage: (from, bytes) => {
         this.messages.push({ from, bytes })
-        return noted(override.onMessage?.(from, bytes) ?? true)
+        queueMicrotask(() => this.look())
+        return override.onMessage?.(from, bytes) ?? true
       },
       onGossip: (topic, bytes, via) => {
         this.gossip.push({ topic, bytes, via })
-        return noted(override.onGossip?.(topic, bytes, via) ?? true)
+        queueMicrotask(() => this.look())
+        return override.onGossip?.(topic, bytes, via) ?? true
       },
       onBlobRequested: async (from, hash) => {
         if (override.onBlobRequested !== undefined) return override.onBlobRequested(from, hash)
@@ -151,6 +169,16 @@ class Recorder {
       },
     }
   }
+}
+
+interface Pubsub extends EventTarget {
+  getTopics(): string[]
+  getSubscribers(topic: string): unknown[]
+}
+
+/** Which neighbours listen to a topic is no part of Transport: only a test needs to wait for it. */
+function pubsubOf(transport: Transport): Pubsub {
+  return (transport as unknown as { node: { services: { pubsub: Pubsub } } }).node.services.pubsub
 }
 
 /** `bytes` in chunks, as a file is read. */
