@@ -31,7 +31,8 @@ import { measureSpeed } from './speed.ts'
 import { Strikes } from './strikes.ts'
 import { createTransport, type Libp2pTransportOptions } from './transport/libp2p-transport.ts'
 import type { Transport, TransportEvents } from './transport/types.ts'
-import { encodeMessage, encodeRuns, type WireMessage } from './wire/messages.ts'
+import { encodeMessage, encodeRuns } from './wire/encode.ts'
+import type { WireMessage } from './wire/messages.ts'
 
 export interface PeerConfig {
   readonly identity: Identity

@@ -5,7 +5,8 @@ import type { Replication } from './replication.ts'
 import { factsOf, type Roster } from './roster.ts'
 import type { Topic, Transport } from './transport/types.ts'
 import { type Advert, decodeAdvert } from './wire/advert.ts'
-import { decodeMessage, decodeRuns, type WireMessage } from './wire/messages.ts'
+import { decodeMessage, decodeRuns } from './wire/decode.ts'
+import type { WireMessage } from './wire/messages.ts'
 
 type Message<K extends WireMessage['kind']> = Extract<WireMessage, { kind: K }>
 

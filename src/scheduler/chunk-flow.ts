@@ -113,9 +113,12 @@ export function chunkPlaced(core: Core, event: Event<'chunkPlaced'>): void {
   const run = core.chunkJobs.get(event.chunk)
   const chunk = run?.chunks.get(event.chunk)
   if (run === undefined || chunk?.state !== 'placing') return
-  if (!run.ended) return report(core, run, chunk, event.result)
-  drop(core, run, chunk)
-  run.giveBack(chunk.lo, chunk.reached)
+  if (run.ended) {
+    drop(core, run, chunk)
+    run.giveBack(chunk.lo, chunk.reached)
+  } else {
+    report(core, run, chunk, event.result)
+  }
 }
 
 /** running or placing -> not done after all. */

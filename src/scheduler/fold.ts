@@ -251,14 +251,17 @@ export class JobFold {
         if (this.jobEntry === undefined || entry.hash > this.jobEntry.hash) {
           this.jobEntry = entry as Entry & { body: { type: 'job' } }
         }
-        return this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+        this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+        return
       case 'grant':
       case 'release':
         this.grants += body.type === 'grant' ? 1 : 0
-        return this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+        this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+        return
       case 'reclaim':
         this.reclaims += 1
-        return this.applyReclaim(entry)
+        this.applyReclaim(entry)
+        return
       case 'done':
         for (const range of body.ranges) this.applyDone(entry, range)
         return

@@ -29,6 +29,10 @@ import type {
 } from './types.ts'
 import { lifelineReceived, serveLifelines, stealRequested } from './victim.ts'
 
+type Handlers = {
+  readonly [T in SchedulerEvent['type']]: (event: Extract<SchedulerEvent, { type: T }>) => void
+}
+
 /**
  * The scheduler of one peer session: jobs over item ranges, their logs' folds, and who runs what. Pure: everything comes in as an
  * event with the time, everything goes out as an effect. Total: what peers send never makes it throw.
@@ -36,72 +40,50 @@ import { lifelineReceived, serveLifelines, stealRequested } from './victim.ts'
 export class Scheduler implements SchedulerCore {
   private readonly core: Core
   private readonly intake: Intake
+  private readonly handlers: Handlers
+  private readonly timers: Readonly<Record<TimerKind, (run: JobRun) => void>>
 
   constructor(config: SchedulerConfig) {
-    this.core = new Core(config)
-    this.intake = new Intake(this.core)
+    const core = (this.core = new Core(config))
+    const intake = (this.intake = new Intake(core))
+    this.handlers = {
+      peerSeen: ({ facts }) => this.peerSeen(facts),
+      peerGone: ({ peer }) => this.peerGone(peer),
+      submitted: (event) => this.submitted(event),
+      entriesReceived: ({ entries }) => intake.received(entries),
+      jobLoaded: ({ entries }) => intake.loaded(entries),
+      stealRequested: (event) => stealRequested(core, event),
+      stealAnswered: (event) => stealAnswered(core, event),
+      lifelineReceived: (event) => lifelineReceived(core, event),
+      chunkProgressed: (event) => chunkProgressed(core, event),
+      chunkEnded: (event) => chunkEnded(core, event),
+      chunkPlaced: (event) => chunkPlaced(core, event),
+      chunkReturned: (event) => chunkReturned(core, event),
+      timerFired: ({ timer }) => this.timerFired(timer),
+      stopping: () => this.stop(),
+    }
+    this.timers = {
+      done: (run) => flushDone(core, run),
+      publish: (run) => core.publish(run),
+      steal: (run) => stealTimedOut(core, run),
+      idle: (run) => endBackoff(core, run),
+      // The time itself is what was waited for: settle() looks at everything again.
+      retry: () => undefined,
+      release: () => undefined,
+    }
   }
 
   handle(event: SchedulerEvent, now: number): SchedulerEffect[] {
     this.core.now = now
-    this.dispatch(event)
+    const handler = this.handlers[event.type] as (event: SchedulerEvent) => void
+    handler(event)
     this.settle()
     return this.core.takeEffects()
   }
 
-  private dispatch(event: SchedulerEvent): void {
-    const { core } = this
-    switch (event.type) {
-      case 'peerSeen':
-        return this.peerSeen(event.facts)
-      case 'peerGone':
-        return this.peerGone(event.peer)
-      case 'submitted':
-        return this.submitted(event)
-      case 'entriesReceived':
-        return this.intake.received(event.entries)
-      case 'jobLoaded':
-        return this.intake.loaded(event.entries)
-      case 'stealRequested':
-        return stealRequested(core, event)
-      case 'stealAnswered': {
-        const run = core.jobs.get(event.job)
-        return run === undefined ? undefined : stealAnswered(core, run, event)
-      }
-      case 'lifelineReceived':
-        return lifelineReceived(core, event)
-      case 'chunkProgressed':
-        return chunkProgressed(core, event)
-      case 'chunkEnded':
-        return chunkEnded(core, event)
-      case 'chunkPlaced':
-        return chunkPlaced(core, event)
-      case 'chunkReturned':
-        return chunkReturned(core, event)
-      case 'timerFired': {
-        const fired = core.fired(event.timer)
-        return fired === undefined ? undefined : this.timerFired(fired.kind, fired.run)
-      }
-      case 'stopping':
-        return this.stop()
-    }
-  }
-
-  private timerFired(kind: TimerKind, run: JobRun): void {
-    switch (kind) {
-      case 'done':
-        return flushDone(this.core, run)
-      case 'publish':
-        return this.core.publish(run)
-      case 'steal':
-        return stealTimedOut(this.core, run)
-      case 'idle':
-        return endBackoff(this.core, run)
-      // The time itself is what was waited for: settle() looks at everything again.
-      case 'retry':
-      case 'release':
-        return
-    }
+  private timerFired(timer: string): void {
+    const fired = this.core.fired(timer)
+    if (fired !== undefined) this.timers[fired.kind](fired.run)
   }
 
   private peerSeen(facts: PeerFacts): void {

@@ -66,7 +66,10 @@ function othersHave(core: Core, run: JobRun): boolean {
 
 function ask(core: Core, run: JobRun): void {
   const victim = pickVictim(core, run)
-  if (victim === undefined || run.thief.empties >= STEAL_TRIES) return giveUp(core, run)
+  if (victim === undefined || run.thief.empties >= STEAL_TRIES) {
+    giveUp(core, run)
+    return
+  }
   run.thief.asked = { victim, nonce: core.number(), sentAt: core.now, retried: false }
   send(core, run)
 }
@@ -86,9 +89,10 @@ function send(core: Core, run: JobRun): void {
 
 export function stealAnswered(
   core: Core,
-  run: JobRun,
   event: Extract<SchedulerEvent, { type: 'stealAnswered' }>,
 ): void {
+  const run = core.jobs.get(event.job)
+  if (run === undefined) return
   const { thief } = run
   const { asked } = thief
   if (asked === undefined || asked.victim !== event.from || asked.nonce !== event.nonce) return
@@ -104,7 +108,8 @@ export function stealTimedOut(core: Core, run: JobRun): void {
   if (asked === undefined) return
   if (!asked.retried && core.peers.has(asked.victim)) {
     run.thief.asked = { ...asked, retried: true }
-    return send(core, run)
+    send(core, run)
+    return
   }
   endAsk(core, run)
   cameEmpty(core, run, asked.victim, 2 * STEAL_TIMEOUT_MS)

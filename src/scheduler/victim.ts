@@ -34,7 +34,10 @@ export function stealRequested(core: Core, event: Event<'stealRequested'>): void
   let last = run.nonces.get(session)
   if (last === undefined || last.nonce !== nonce) {
     run.lifelines.delete(from)
-    last = { nonce, granted: grantShare(core, run, { peer: from, session, rate: event.rate, idle: event.idle }) }
+    last = {
+      nonce,
+      granted: grantShare(core, run, { peer: from, session, rate: event.rate, idle: event.idle }),
+    }
     remember(run, session, last)
   }
   const running = last.granted ? [] : run.runningChunks(core.now).slice(0, MAX_RUNNING_LISTED)

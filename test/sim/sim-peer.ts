@@ -55,6 +55,25 @@ export class SimPeer {
   /** How much of the own feeds went to whom, and to gossip. */
   private readonly sent = new Map<string, number>()
 
+  private readonly performers: { readonly [T in SchedulerEffect['type']]: (e: Effect<T>) => void } =
+    {
+      append: ({ entry }) => this.append(entry),
+      changeView: ({ change }) => this.applyView(change),
+      push: ({ to, job }) => this.sendFeed(to, job),
+      publish: ({ job }) => this.publish(job),
+      sendSteal: (effect) => this.sendSteal(effect),
+      answerSteal: (effect) => this.answerSteal(effect),
+      sendLifeline: (effect) => this.sendLifeline(effect),
+      startChunk: (effect) => this.startChunk(effect),
+      abortChunk: ({ chunk }) => this.abortChunk(chunk),
+      placeResult: (effect) => this.place(effect),
+      setTimer: ({ timer, at }) => this.setTimer(timer, at),
+      clearTimer: ({ timer }) => this.timers.delete(timer),
+      jobChanged: () => undefined,
+      jobFinished: ({ job }) => this.finishedAt.set(job, this.world.clock.now),
+      breach: ({ peer, reason }) => this.breaches.push(`${peer.slice(0, 8)}: ${reason}`),
+    }
+
   constructor(world: World, facts: PeerFacts, speed: number) {
     this.world = world
     this.facts = facts
@@ -99,41 +118,8 @@ export class SimPeer {
   }
 
   private perform(effect: SchedulerEffect): void {
-    switch (effect.type) {
-      case 'append':
-        return this.append(effect.entry)
-      case 'changeView':
-        return this.world.options.checkViews ? this.applyView(effect.change) : undefined
-      case 'push':
-        return this.sendFeed(effect.to, effect.job)
-      case 'publish':
-        return this.publish(effect.job)
-      case 'sendSteal':
-        return this.sendSteal(effect)
-      case 'answerSteal':
-        return this.answerSteal(effect)
-      case 'sendLifeline':
-        return this.sendLifeline(effect)
-      case 'startChunk':
-        return this.startChunk(effect)
-      case 'abortChunk':
-        return this.abortChunk(effect.chunk)
-      case 'placeResult':
-        return this.place(effect)
-      case 'setTimer':
-        return this.setTimer(effect.timer, effect.at)
-      case 'clearTimer':
-        this.timers.delete(effect.timer)
-        return
-      case 'jobFinished':
-        this.finishedAt.set(effect.job, this.world.clock.now)
-        return
-      case 'breach':
-        this.breaches.push(`${effect.peer.slice(0, 8)}: ${effect.reason}`)
-        return
-      case 'jobChanged':
-        return
-    }
+    const perform = this.performers[effect.type] as (effect: SchedulerEffect) => void
+    perform(effect)
   }
 
   private append(entry: Entry): void {
@@ -146,6 +132,7 @@ export class SimPeer {
   }
 
   private applyView(change: ViewChange): void {
+    if (!this.world.options.checkViews) return
     for (const lo of change.ownersRemoved) this.owners.delete(lo)
     for (const span of change.ownersPut) this.owners.set(span.lo, span)
     for (const lo of change.doneRemoved) this.dones.delete(lo)

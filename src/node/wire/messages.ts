@@ -3,9 +3,6 @@ import type { JobId, RunningChunk, SessionId } from '../../scheduler/types.ts'
 import type { FeedHead, FeedId, Run } from '../../store/types.ts'
 import type { LogLine } from '../types.ts'
 
-export { decodeMessage, decodeRuns } from './decode.ts'
-export { encodeMessage, encodeRuns } from './encode.ts'
-
 /** The number that a kind has on the wire. */
 export const KINDS = {
   hello: 0,
