@@ -240,7 +240,10 @@ export class Peer {
 
   private async loadJobs(): Promise<void> {
     for (const record of await this.store.jobs()) {
-      if (record.state !== 'running') continue
+      if (record.state !== 'running') {
+        this.replication.forget(record.job)
+        continue
+      }
       const entries: Entry[] = []
       for await (const entry of this.store.entries(record.job)) entries.push(entry)
       if (entries.length > 0) this.loaded.push(entries)

@@ -38,6 +38,8 @@ export class Replication {
   private readonly gossiped = new Map<JobId, number>()
   /** Jobs whose earlier log is being read from the store; entries that come meanwhile wait. */
   private readonly loading = new Map<JobId, Entry[]>()
+  /** Jobs that are over and only in the store: what still comes for them is kept, and changes nothing. */
+  private readonly ended = new Set<JobId>()
   /** Sends to one peer are in order: each waits for the one before. */
   private readonly sending = new Map<PeerId, Promise<void>>()
 
@@ -50,7 +52,9 @@ export class Replication {
     this.sending.delete(peer)
   }
 
+  /** The job is over and leaves the scheduler's memory. */
   forget(job: JobId): void {
+    this.ended.add(job)
     this.gossiped.delete(job)
     for (const cursors of this.sent.values()) cursors.delete(job)
   }
@@ -139,6 +143,11 @@ export class Replication {
     })
   }
 
+  /** Whether this peer has taken part in the job, also when it is over. */
+  knows(job: JobId): boolean {
+    return this.ended.has(job) || this.parts.scheduler.job(job) !== undefined
+  }
+
   sendHeads(to: PeerId, job: JobId, reply: boolean): void {
     this.parts.send(to, { kind: 'heads', job, heads: [...this.parts.store.heads(job)], reply })
   }
@@ -193,6 +202,7 @@ export class Replication {
       this.parts.dispatch({ type: 'entriesReceived', entries, from: direct ? from : undefined })
       return
     }
+    if (this.ended.has(job)) return
     const opening = entries.find((entry) => entry.body.type === 'job')
     if (opening === undefined) {
       this.parts.send(from, { kind: 'jobWanted', job })

@@ -91,9 +91,8 @@ export class Router {
     this.takeAdvert(hello.advert)
     this.introduce(from, hello.advert)
     for (const job of hello.jobs) {
-      if (this.parts.scheduler.job(job) === undefined)
-        this.parts.send(from, { kind: 'jobWanted', job })
-      else this.parts.replication.sendHeads(from, job, true)
+      if (this.parts.replication.knows(job)) this.parts.replication.sendHeads(from, job, true)
+      else this.parts.send(from, { kind: 'jobWanted', job })
     }
     return true
   }

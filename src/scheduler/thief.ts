@@ -15,7 +15,7 @@ import { pickWeighted } from './steal.ts'
 import type { PeerFacts, PeerId, SchedulerEvent } from './types.ts'
 
 /** Of ten asks, nine go where the fold says that work is left; the tenth anywhere, since the fold may be behind. */
-const TRUST_IN_FOLD = 0.9
+const TRUST_IN_FOLD = 1
 /** Weight of a peer that the fold knows no work of, where others have some. */
 const UNKNOWN_WEIGHT = 1e-6
 
@@ -32,7 +32,7 @@ export function seekWork(core: Core): void {
   for (const run of core.active) {
     const { thief } = run
     if (thief.asked !== undefined || !run.runnable(core.now)) continue
-    if (waitMs > core.rttMs + PREFETCH_MS) continue
+    if (waitMs > 2 * core.rttMs + PREFETCH_MS) continue
     const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
     if (over && thief.backingOff !== 'no') endBackoff(core, run)
     thief.refreshed = false
@@ -174,6 +174,6 @@ function pickVictim(core: Core, run: JobRun): PeerId | undefined {
 
 function weightsOf(run: JobRun, peers: readonly PeerFacts[]): number[] {
   return peers.map(
-    (facts) => run.fold.openItems(facts.session) / Math.max(0.1, power(facts)) + UNKNOWN_WEIGHT,
+    (facts) => (run.fold.openItems(facts.session) / Math.max(0.1, power(facts))) ** 2 + UNKNOWN_WEIGHT,
   )
 }

@@ -120,7 +120,7 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
     victimPower: power(self),
     thiefPower: facts === undefined ? 1 : power(facts),
     thiefSlots: facts?.slots ?? 1,
-    delayMs: core.rttMs / 2 + (thief.idle > 0 ? 0 : THIEF_BUSY_MS),
+    delayMs: core.rttMs / 2 + (thief.idle > 0 ? 0 : core.rttMs + THIEF_BUSY_MS),
     waitMs: slotFreeMs(core, run),
     otherThieves: others,
   })

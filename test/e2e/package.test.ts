@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { LOOPBACK, printed, ROOT, Scene } from './lib/processes.ts'
+import { interrupt, LOOPBACK, printed, ROOT, Scene } from './lib/processes.ts'
 
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   version: string
@@ -33,13 +33,32 @@ describe('the package, installed from its tarball into an empty folder without i
     expect(run.code).toBe(0)
   })
 
-  it('joins, prints a ticket, and leaves cleanly on Ctrl-C', async () => {
+  it('joins through npx, prints a ticket, and leaves cleanly on Ctrl-C', async () => {
     const args = ['--no-install', 'meshwork', 'join', '--cores', '1', '--data', scene.path('data')]
     const child = scene.start('npx', [...args, ...LOOPBACK], { cwd: folder })
-    const closed = once(child, 'close')
+    const [closed, left] = [once(child, 'close'), printed(child, /left the mesh/)]
     const [, ticket] = await printed(child, /mesh join (mesh1\S+)/)
     expect(ticket!.length).toBeGreaterThan(40)
-    child.kill('SIGINT')
+    // To the whole group, as a terminal does: npx itself passes no Ctrl-C on.
+    interrupt(child, 'SIGINT')
+    await left
+    // npx and its shell end by the signal themselves: the exit code is looked at below.
+    await closed
+  })
+
+  it('exits 0 after Ctrl-C', async () => {
+    const bin = join(folder, 'node_modules', '.bin', 'meshwork')
+    const child = scene.start(bin, [
+      'join',
+      '--cores',
+      '1',
+      '--data',
+      scene.path('data'),
+      ...LOOPBACK,
+    ])
+    const closed = once(child, 'close')
+    await printed(child, /mesh join mesh1/)
+    interrupt(child, 'SIGINT')
     expect(await closed).toEqual([0, null])
   })
 

@@ -6,15 +6,15 @@ import type { BlobHash, PeerId } from '../../scheduler/types.ts'
 import { isLoopbackAddress } from './addresses.ts'
 import { BlobChannel } from './blob-channel.ts'
 import type { BlobFrame } from './blob-frames.ts'
+import { cut, receive, sized } from './blob-pipes.ts'
 import {
   ACCEPTED_ENCODINGS,
   bestEncoding,
   compressPieces,
-  decompressPiece,
   type Encoding,
   RAW,
 } from './compression.ts'
-import { MAX_PIECE_BYTES } from './limits.ts'
+import { BLOB_REST_MS, MAX_IDLE_BLOB_STREAMS } from './limits.ts'
 import type { Link } from './link.ts'
 import { Places } from './places.ts'
 import type { TransportEvents } from './types.ts'
@@ -28,11 +28,23 @@ export interface BlobsParts {
   readonly log: Logger
 }
 
-/** Blobs between peers: a stream for each transfer, which is a pipeline at both ends (docs/protocol.md, "Blobs"). */
+/** One transfer that this peer began. */
+interface Transfer {
+  readonly channel: BlobChannel
+  readonly encoding: Encoding
+  /** Once, whatever comes of it; `reusable`: both sides are through with it, to the last byte. */
+  end(reusable: boolean): void
+}
+
+/**
+ * Blobs between peers: one transfer at a time on each stream, a few idle streams kept for the next ones; each transfer is a
+ * pipeline at both ends (docs/protocol.md, "Blobs").
+ */
 export class Blobs {
   private readonly parts: BlobsParts
   private readonly places = new Places()
-  private readonly running = new Set<BlobChannel>()
+  private readonly running = new Map<BlobChannel, PeerId>()
+  private readonly idle = new Map<Connection, BlobChannel[]>()
 
   constructor(parts: BlobsParts) {
     this.parts = parts
@@ -44,12 +56,13 @@ export class Blobs {
     hash: BlobHash,
     options: { signal?: AbortSignal; maxBytes?: number } = {},
   ): Promise<{ sizeBytes: number; source: AsyncIterable<Uint8Array> } | undefined> {
-    const { channel, end } = await this.open(from, options.signal)
+    const transfer = await this.open(from, options.signal)
+    const { channel } = transfer
     try {
       channel.write({ type: 'fetch', hash, encodings: ACCEPTED_ENCODINGS })
       const answer = await channel.readControl()
       if (answer?.type === 'none') {
-        end()
+        transfer.end(true)
         return undefined
       }
       if (answer?.type !== 'have') throw this.broken(from, channel, 'no answer to fetch')
@@ -58,14 +71,10 @@ export class Blobs {
         const limit = `at most ${options.maxBytes} are taken`
         throw new MeshError('ERR_MESH_TOO_LARGE', `the blob has ${sizeBytes} bytes, ${limit}`)
       }
-      const over = (whole: boolean): void => {
-        if (!whole) channel.abort(new MeshError('ERR_MESH_STOPPED', 'a transfer was given up'))
-        end()
-      }
-      return { sizeBytes, source: this.incoming(from, channel, sizeBytes, over) }
+      return { sizeBytes, source: this.incoming(from, channel, sizeBytes, transfer.end) }
     } catch (error) {
       channel.abort(error as Error)
-      end()
+      transfer.end(false)
       throw error
     }
   }
@@ -78,40 +87,56 @@ export class Blobs {
     source: AsyncIterable<Uint8Array>,
     signal?: AbortSignal,
   ): Promise<boolean> {
-    const { channel, end, link } = await this.open(to, signal)
+    const { channel, encoding, end } = await this.open(to, signal)
     try {
-      channel.write({ type: 'offer', hash, sizeBytes })
+      channel.hold({ type: 'offer', hash, sizeBytes })
       let answered = false
+      let whole = false
       const receipt = channel.readControl().then((frame) => {
         answered = true
         channel.nudge()
         return frame
       })
-      const sent = this.send(channel, source, sizeBytes, encodingFor(link), () => answered)
-      // Whichever fails first: without an answer there is no use in sending, and without data there is none.
-      const [answer] = await Promise.all([receipt, sent])
+      const sent = this.send(channel, source, sizeBytes, encoding, () => answered).then(() => {
+        whole = !answered
+      })
+      // The answer may come first: the other side has it already, or does not want it. Without data there is none.
+      const answer = await Promise.race([receipt, sent.then(() => receipt)])
       if (answer?.type !== 'receipt') throw this.broken(to, channel, 'no receipt for an offer')
-      end()
+      end(whole)
       return answer.kept
     } catch (error) {
       channel.abort(error as Error)
-      end()
+      end(false)
       throw error
     }
   }
 
-  /** Another peer's transfer. Never rejects. */
+  /** Another peer's transfers, one after the other, on a stream that it opened. Never rejects. */
   async serve(peer: PeerId, stream: Stream, connection: Connection): Promise<void> {
     const channel = this.channel(peer, stream)
     try {
-      const request = await channel.readControl()
-      if (request?.type === 'fetch') await this.serveFetch(peer, channel, request, connection)
-      else if (request?.type === 'offer') await this.serveOffer(peer, channel, request)
-      else throw this.broken(peer, channel, 'no request on a blob stream')
+      for (;;) {
+        const request = await channel.readControl()
+        if (request === undefined) break
+        if (request.type === 'fetch') await this.serveFetch(peer, channel, request, connection)
+        else if (request.type === 'offer') await this.serveOffer(peer, channel, request)
+        else throw this.broken(peer, channel, 'no request on a blob stream')
+        channel.rest(2 * BLOB_REST_MS)
+      }
       await channel.close()
     } catch (error) {
       channel.abort(error as Error)
       this.parts.log.debug('transfer failed', { peer: peer.slice(0, 8), error: String(error) })
+    }
+  }
+
+  /** Ends what is under way with a peer, or with all. */
+  stop(peer?: PeerId): void {
+    for (const [channel, other] of this.running) {
+      if (peer === undefined || other === peer) {
+        channel.abort(new MeshError('ERR_MESH_STOPPED', 'the connection is being closed'))
+      }
     }
   }
 
@@ -126,7 +151,7 @@ export class Blobs {
       channel.write({ type: 'none' })
       return
     }
-    channel.write({ type: 'have', sizeBytes: held.sizeBytes })
+    channel.hold({ type: 'have', sizeBytes: held.sizeBytes })
     const encoding = isLoopbackAddress(connection.remoteAddr.toString())
       ? RAW
       : bestEncoding(request.encodings)
@@ -148,32 +173,27 @@ export class Blobs {
         blob: hash.slice(0, 8),
         error: String(error),
       })
-      if (isMeshError(error, 'ERR_MESH_PROTOCOL')) this.parts.strike(peer, 'offered a wrong blob')
+      if (isMeshError(error, 'ERR_MESH_PROTOCOL') && !channel.failed) {
+        this.parts.strike(peer, 'offered a wrong blob')
+      }
     }
     channel.discard()
     channel.write({ type: 'receipt', kept })
   }
 
-  /** Resets every transfer: half a blob must not look like a whole one. */
-  stop(): void {
-    for (const channel of this.running) {
-      channel.abort(new MeshError('ERR_MESH_STOPPED', 'this peer stops'))
-    }
-  }
-
   // ------------------------------------------------------------ pipelines
 
-  /** read -> split -> compress -> frame -> stream */
-  private async send(
+  /** read -> cut -> compress -> frame -> stream */
+  private send(
     channel: BlobChannel,
     source: AsyncIterable<Uint8Array>,
     sizeBytes: number,
     encoding: Encoding,
     enough: () => boolean,
   ): Promise<void> {
-    await pipe(
+    return pipe(
       source,
-      (bytes) => exactly(bytes, sizeBytes, enough),
+      (bytes) => cut(bytes, sizeBytes, enough),
       (pieces) => compressPieces(pieces, encoding),
       (pieces) => channel.writePieces(pieces, enough),
     )
@@ -184,70 +204,34 @@ export class Blobs {
     peer: PeerId,
     channel: BlobChannel,
     sizeBytes: number,
-    over: (whole: boolean) => void,
-  ): AsyncGenerator<Uint8Array> {
+    end: (reusable: boolean) => void,
+  ): AsyncIterable<Uint8Array> {
     const broken = (reason: string): MeshError => this.broken(peer, channel, reason)
-    async function* frames(): AsyncGenerator<{ encoding: number; bytes: Uint8Array }> {
-      for (;;) {
-        const frame = await channel.readData()
-        if (frame === undefined) throw broken('blob cut short')
-        yield frame
-      }
-    }
-    async function* sized(
-      compressed: AsyncIterable<{ encoding: number; bytes: Uint8Array }>,
-    ): AsyncGenerator<Uint8Array> {
-      let left = sizeBytes
-      let whole = false
-      try {
-        if (left > 0) {
-          for await (const frame of compressed) {
-            const piece = await decompressPiece(frame).catch((error: Error) => {
-              throw broken(error.message)
-            })
-            if (piece.length > left) throw broken('blob longer than it was said to be')
-            left -= piece.length
-            yield piece
-            if (left === 0) break
-          }
-        }
-        whole = true
-      } finally {
-        over(whole)
-      }
-    }
-    return pipe(frames, sized)
+    return sized(receive(channel, broken), sizeBytes, {
+      broken,
+      whole: () => end(true),
+      abandoned: () => {
+        channel.discard()
+        end(false)
+      },
+    })
   }
 
-  // ------------------------------------------------------------ helpers
+  // ------------------------------------------------------------ streams
 
-  /** Opens a stream, when there is a place for it; `end` must be called once. */
-  private async open(
-    peer: PeerId,
-    signal: AbortSignal | undefined,
-  ): Promise<{ channel: BlobChannel; link: Link; end: () => void }> {
+  /** An idle stream or a new one, when there is a place for it. */
+  private async open(peer: PeerId, signal: AbortSignal | undefined): Promise<Transfer> {
     const leave = await this.places.enter(peer, signal)
     try {
       const link = this.parts.link(peer)
       if (link === undefined) {
         throw new MeshError('ERR_MESH_UNREACHABLE', `peer ${peer.slice(0, 8)} is not connected`)
       }
-      const stream = await link.connection.newStream(BLOB_PROTOCOL, signal && { signal })
-      const channel = this.channel(peer, stream)
-      const aborted = (): void => channel.abort(givenUp(signal))
-      signal?.addEventListener('abort', aborted)
-      let open = true
-      const end = (): void => {
-        if (!open) return
-        open = false
-        signal?.removeEventListener('abort', aborted)
-        leave()
-        void channel.close()
-      }
-      // Also when nobody ever reads the source of a fetch.
-      stream.addEventListener('close', end)
-      if (signal?.aborted) aborted()
-      return { channel, link, end }
+      signal?.throwIfAborted()
+      const { connection } = link
+      const channel =
+        this.takeIdle(connection) ?? (await this.openChannel(peer, connection, signal))
+      return this.transfer(link, channel, leave, signal)
     } catch (error) {
       leave()
       if (signal?.aborted) throw givenUp(signal)
@@ -259,11 +243,73 @@ export class Blobs {
     }
   }
 
+  private transfer(
+    link: Link,
+    channel: BlobChannel,
+    leave: () => void,
+    signal: AbortSignal | undefined,
+  ): Transfer {
+    const aborted = (): void => channel.abort(givenUp(signal))
+    signal?.addEventListener('abort', aborted)
+    let open = true
+    const end = (reusable: boolean): void => {
+      if (!open) return
+      open = false
+      channel.onClose = undefined
+      signal?.removeEventListener('abort', aborted)
+      leave()
+      if (reusable && channel.reusable && this.keepIdle(link.connection, channel)) return
+      if (reusable) void channel.close()
+      else channel.abort(new MeshError('ERR_MESH_STOPPED', 'a transfer was given up'))
+    }
+    // Also when nobody ever reads the source of a fetch.
+    channel.onClose = () => end(false)
+    if (signal?.aborted) aborted()
+    const encoding = isLoopbackAddress(link.address) ? RAW : bestEncoding(link.encodings)
+    return { channel, encoding, end }
+  }
+
+  private async openChannel(
+    peer: PeerId,
+    connection: Connection,
+    signal: AbortSignal | undefined,
+  ): Promise<BlobChannel> {
+    const stream = await connection.newStream(BLOB_PROTOCOL, signal && { signal })
+    return this.channel(peer, stream)
+  }
+
   private channel(peer: PeerId, stream: Stream): BlobChannel {
     const channel = new BlobChannel(stream, (reason) => this.parts.strike(peer, reason))
-    this.running.add(channel)
+    this.running.set(channel, peer)
     stream.addEventListener('close', () => this.running.delete(channel))
     return channel
+  }
+
+  private takeIdle(connection: Connection): BlobChannel | undefined {
+    const waiting = this.idle.get(connection) ?? []
+    for (let channel = waiting.pop(); channel !== undefined; channel = waiting.pop()) {
+      if (channel.reusable) {
+        channel.onClose = undefined
+        channel.begin()
+        return channel
+      }
+      void channel.close()
+    }
+    return undefined
+  }
+
+  private keepIdle(connection: Connection, channel: BlobChannel): boolean {
+    const waiting = this.idle.get(connection) ?? []
+    if (waiting.length >= MAX_IDLE_BLOB_STREAMS) return false
+    waiting.push(channel)
+    this.idle.set(connection, waiting)
+    channel.rest(BLOB_REST_MS)
+    channel.onClose = () => {
+      const left = (this.idle.get(connection) ?? []).filter((one) => one !== channel)
+      if (left.length > 0) this.idle.set(connection, left)
+      else this.idle.delete(connection)
+    }
+    return true
   }
 
   private broken(peer: PeerId, channel: BlobChannel, reason: string): MeshError {
@@ -273,31 +319,6 @@ export class Blobs {
       this.parts.strike(peer, reason)
     }
     return error
-  }
-}
-
-function encodingFor(link: Link): Encoding {
-  return isLoopbackAddress(link.address) ? RAW : bestEncoding(link.encodings)
-}
-
-/** Pieces of at most 256 KiB, `sizeBytes` in all: a source that has more or fewer is this peer's own fault. */
-async function* exactly(
-  source: AsyncIterable<Uint8Array>,
-  sizeBytes: number,
-  enough: () => boolean,
-): AsyncGenerator<Uint8Array> {
-  let left = sizeBytes
-  for await (const bytes of source) {
-    left -= bytes.length
-    if (left < 0) break
-    for (let at = 0; at < bytes.length; at += MAX_PIECE_BYTES) {
-      if (enough()) return
-      yield bytes.subarray(at, at + MAX_PIECE_BYTES)
-    }
-  }
-  if (left !== 0) {
-    const what = left < 0 ? 'more' : 'fewer'
-    throw new MeshError('ERR_MESH_INTERNAL', `a blob has ${what} than its ${sizeBytes} bytes`)
   }
 }
 

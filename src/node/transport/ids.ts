@@ -13,5 +13,3 @@ export function peerOf(id: LibP2PPeerId): PeerId | undefined {
 export function libp2pIdOf(peer: PeerId): LibP2PPeerId {
   return peerIdFromPublicKey(publicKeyFromRaw(fromHex(peer)))
 }
-
-export { libp2pIdOf as toLibp2p, peerOf as fromLibp2p }

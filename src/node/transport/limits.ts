@@ -44,6 +44,8 @@ export const MAX_PIECE_BYTES = 256 * 1024
 export const MAX_BLOB_FRAME_BYTES = MAX_PIECE_BYTES + 64
 /** * Bytes under way that the receiver has not taken: its memory per transfer, and 20 MB/s at 100 ms for each. */
 export const BLOB_WINDOW_BYTES = 2 * 1024 * 1024
+/** * What each piece takes of the window besides its bytes: its memory here. */
+export const PIECE_OVERHEAD_BYTES = 512
 /** The receiver gives credit back in steps of so much: a frame for each would double their number. */
 export const BLOB_CREDIT_STEP_BYTES = BLOB_WINDOW_BYTES / 4
 /** Transfers that this peer runs at once with another one; the next ones wait. 16 windows are 32 MiB. */
@@ -52,6 +54,10 @@ export const MAX_TRANSFERS_PER_PEER = 16
 export const MAX_WAITING_TRANSFERS = 4096
 /** * Transfers that another peer may run here at once: its 16, and those that are ending. */
 export const MAX_INBOUND_TRANSFERS = 64
+/** Idle streams kept for the next transfers with one peer: opening one takes a round trip and 1-4 ms. */
+export const MAX_IDLE_BLOB_STREAMS = 4
+/** How long the one who opened it keeps an idle stream; the other one waits twice as long. */
+export const BLOB_REST_MS = 30_000
 /** A transfer that does not move for so long is given up: a disk may stall, a peer may hang. */
 export const BLOB_IDLE_TIMEOUT_MS = 30_000
 /** How long a transfer that is over at this end may take to be so at the other: a last window at 70 KB/s. */
@@ -102,23 +108,3 @@ export const STRIKE_WINDOW_MS = 10 * 60_000
 export const REFUSE_MS = 60_000
 /** Distinct (peer, reason) pairs counted; the oldest ones are dropped. */
 export const MAX_STRIKE_COUNTERS = 1024
-
-// ---------------------------------------------------------------- for the transport in place until its parts above are joined
-
-export const MAX_QUEUED_BYTES = MAX_SEND_QUEUE_BYTES
-/** Messages joined into one write: larger ones would hold up the loop. */
-export const MAX_WRITE_BYTES = 256 * 1024
-/** Received and not yet consumed bytes of a transfer at which it is paused, and resumed. Below the stream's read buffer. */
-export const PAUSE_ABOVE_BYTES = 4 * 1024 * 1024
-export const RESUME_BELOW_BYTES = 1024 * 1024
-export const STALL_TIMEOUT_MS = BLOB_IDLE_TIMEOUT_MS
-/** A blob that may be offered to this peer. */
-export const MAX_OFFER_BYTES = 256 * 1024 * 1024
-export const MAX_BLOB_STREAMS = 256
-export const SAMPLE_BYTES = COMPRESSION_SAMPLE_BYTES
-export const MIN_COMPRESS_BYTES = MIN_COMPRESSED_BYTES
-export const MIN_GAIN = 0.1
-export const REDIAL_MIN_MS = DIAL_BACKOFF_MS
-export const REDIAL_MAX_MS = MAX_DIAL_BACKOFF_MS
-export const MAX_KNOWN_ADDRESSES = 1_024
-export const TIE_BREAK_MS = DIAL_HANDICAP_MS

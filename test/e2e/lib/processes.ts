@@ -32,6 +32,8 @@ export class Scene {
     const child = spawn(command, args, {
       cwd: options.cwd ?? this.folder,
       stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own, so that what it starts in turn can be ended with it.
+      detached: true,
       env: { ...process.env, MESH_DATA: this.path('default-data'), ...options.env },
     })
     this.#children.push(child)
@@ -76,13 +78,22 @@ export class Scene {
       this.#children.map(async (child) => {
         if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
         const closed = once(child, 'close')
-        child.kill('SIGINT')
-        const timer = setTimeout(() => child.kill('SIGKILL'), 8_000)
+        interrupt(child, 'SIGINT')
+        const timer = setTimeout(() => interrupt(child, 'SIGKILL'), 8_000)
         await closed
         clearTimeout(timer)
       }),
     )
     rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** Signals a process that a scene started, and those it started in turn: what a terminal does on Ctrl-C. */
+export function interrupt(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-child.pid!, signal)
+  } catch {
+    // It ended meanwhile.
   }
 }
 
