@@ -9,7 +9,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { defineTask, joinMesh, type Mesh } from '../src/index.ts'
-import { cpuSeconds, median, type PeerProcess, percentile, residentMb, startPeer } from './lib/processes.ts'
+import {
+  cpuSeconds,
+  median,
+  type PeerProcess,
+  percentile,
+  residentMb,
+  startPeer,
+} from './lib/processes.ts'
 import { blocks } from './lib/uneven.ts'
 
 const square = defineTask({ name: 'square', run: (x: number) => x * x })
@@ -66,41 +73,56 @@ async function trivialItems(mesh: Mesh): Promise<void> {
     shape = `${log.entries} entries, ${log.chunks} chunks, ${log.grants} grants`
   }
   const best = Math.max(...rates)
-  row('1 M trivial items, submit to last in order (5 rounds)', `median ${k(median(rates))}, best ${k(best)} items/s`, '>= 500 k items/s')
-  row('log entries per chunk, worst round', `${entriesPerChunk.toFixed(2)} (last: ${shape})`, '<= 1')
+  row(
+    '1 M trivial items, submit to last in order (5 rounds)',
+    `median ${k(median(rates))}, best ${k(best)} items/s`,
+    '>= 500 k items/s',
+  )
+  row(
+    'log entries per chunk, worst round',
+    `${entriesPerChunk.toFixed(2)} (last: ${shape})`,
+    '<= 1',
+  )
 }
 
 async function unevenWork(mesh: Mesh): Promise<void> {
   const items = blocks(200, 24_000_000)
-  const expected = 1_509_592 // primes below 24 million
   const ratios: number[] = []
   for (let round = 0; round < 3; round += 1) {
-    const forkMs = await twoForks(items)
+    const { ms: forkMs, total: expected } = await twoForks(items)
     const started = performance.now()
     const counts = await mesh.map(spin, items)
     const meshMs = performance.now() - started
     const total = counts.reduce((sum, n) => sum + n, 0)
-    if (total !== expected && expected > 0) console.error(`primes: ${total}, expected ${expected}`)
+    if (total !== expected) throw new Error(`${total} primes, the forks found ${expected}`)
     ratios.push(forkMs / meshMs)
     console.error(`  uneven: forks ${forkMs.toFixed(0)} ms, mesh ${meshMs.toFixed(0)} ms`)
   }
-  row('uneven CPU work: two bare forks / the mesh', `${median(ratios).toFixed(3)} (${ratios.map((r) => r.toFixed(3)).join(', ')})`, '>= 0.95')
+  row(
+    'uneven CPU work: two bare forks / the mesh',
+    `${median(ratios).toFixed(3)} (${ratios.map((r) => r.toFixed(3)).join(', ')})`,
+    '>= 0.95',
+  )
 }
 
 /** Two forked processes that take the same chunks from one list, one at a time. */
-async function twoForks(items: readonly { from: number; to: number }[]): Promise<number> {
+async function twoForks(
+  items: readonly { from: number; to: number }[],
+): Promise<{ ms: number; total: number }> {
   const path = fileURLToPath(new URL('./lib/uneven.js', import.meta.url))
   const children = [fork(path), fork(path)]
   await Promise.all(children.map((child) => once(child, 'message')))
   const started = performance.now()
   let next = 0
   let finished = 0
+  let total = 0
   await new Promise<void>((resolve) => {
     for (const child of children) {
       const give = () => {
         if (next < items.length) child.send(items[next++]!)
       }
-      child.on('message', () => {
+      child.on('message', (count: number) => {
+        total += count
         finished += 1
         if (finished === items.length) resolve()
         else give()
@@ -111,7 +133,7 @@ async function twoForks(items: readonly { from: number; to: number }[]): Promise
   const ms = performance.now() - started
   for (const child of children) child.disconnect()
   await Promise.all(children.map((child) => once(child, 'exit')))
-  return ms
+  return { ms, total }
 }
 
 async function latency(mesh: Mesh): Promise<void> {
@@ -122,7 +144,11 @@ async function latency(mesh: Mesh): Promise<void> {
     if (value !== i * i) throw new Error(`${i}: ${value}`)
     if (i >= 20) times.push(performance.now() - started)
   }
-  row('one trivial item, submit to result (200)', `p50 ${percentile(times, 0.5).toFixed(2)} ms, p99 ${percentile(times, 0.99).toFixed(2)} ms`, 'p50 <= 5 ms')
+  row(
+    'one trivial item, submit to result (200)',
+    `p50 ${percentile(times, 0.5).toFixed(2)} ms, p99 ${percentile(times, 0.99).toFixed(2)} ms`,
+    'p50 <= 5 ms',
+  )
 }
 
 async function lateJoiner(mesh: Mesh, ticket: string): Promise<void> {
@@ -151,7 +177,11 @@ async function lateJoiner(mesh: Mesh, ticket: string): Promise<void> {
     look().catch(reject)
   })
   await job.wait()
-  row('mesh join to first chunk finished there, job waiting', `${(firstMs / 1000).toFixed(2)} s (ready after ${(readyMs / 1000).toFixed(2)} s)`, '<= 3 s')
+  row(
+    'mesh join to first chunk finished there, job waiting',
+    `${(firstMs / 1000).toFixed(2)} s (ready after ${(readyMs / 1000).toFixed(2)} s)`,
+    '<= 3 s',
+  )
   await peer.stop()
 }
 
@@ -162,7 +192,11 @@ async function idle(peers: readonly PeerProcess[]): Promise<void> {
   const after = await Promise.all(peers.map((peer) => cpuSeconds(peer.pid)))
   const resident = await Promise.all(peers.map((peer) => residentMb(peer.pid)))
   const cpu = after.map((value, i) => (100 * (value - before[i]!)) / seconds)
-  row('idle peer', `${Math.max(...resident).toFixed(0)} MB resident, ${Math.max(...cpu).toFixed(2)} % of a core`, '<= 150 MB, <= 1 %')
+  row(
+    'idle peer',
+    `${Math.max(...resident).toFixed(0)} MB resident, ${Math.max(...cpu).toFixed(2)} % of a core`,
+    '<= 150 MB, <= 1 %',
+  )
 }
 
 async function largeResults(mesh: Mesh, peers: readonly PeerProcess[]): Promise<void> {
@@ -188,7 +222,11 @@ async function largeResults(mesh: Mesh, peers: readonly PeerProcess[]): Promise<
   const ms = performance.now() - started
   clearInterval(timer)
   if (bytes !== 100_000_000) throw new Error(`${bytes} bytes`)
-  row('100 MB of results', `${(bytes / 1e3 / ms).toFixed(0)} MB/s, peak ${peak.toFixed(0)} MB resident (${where})`, '<= 300 MB each')
+  row(
+    '100 MB of results',
+    `${(bytes / 1e3 / ms).toFixed(0)} MB/s, peak ${peak.toFixed(0)} MB resident (${where})`,
+    '<= 300 MB each',
+  )
 }
 
 async function loopDelay(mesh: Mesh, peers: readonly PeerProcess[]): Promise<void> {
@@ -209,7 +247,11 @@ async function loopDelay(mesh: Mesh, peers: readonly PeerProcess[]): Promise<voi
     delays.push((await handle.status()).loopDelayMs.p99)
     await handle.stop()
   }
-  row('event-loop delay of a peer over the whole run, p99', `${delays.map((d) => `${d} ms`).join(', ')}`, '<= 20 ms')
+  row(
+    'event-loop delay of a peer over the whole run, p99',
+    `${delays.map((d) => `${d} ms`).join(', ')}`,
+    '<= 20 ms',
+  )
 }
 
 function k(rate: number): string {
@@ -222,7 +264,13 @@ async function main(): Promise<void> {
   const first = await startPeer({ cores: 1, name: 'one' })
   const second = await startPeer({ cores: 1, ticket: first.ticket, name: 'two' })
   const dataDir = await mkdtemp(join(tmpdir(), 'mesh-bench-submit-'))
-  const mesh = await joinMesh({ dataDir, ticket: first.ticket, cores: 0, mdns: false, listen: ['/ip4/127.0.0.1/tcp/0'] })
+  const mesh = await joinMesh({
+    dataDir,
+    ticket: first.ticket,
+    cores: 0,
+    mdns: false,
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+  })
   try {
     await mesh.map(square, [1, 2, 3, 4])
     if (want('idle')) await idle([first, second])

@@ -19,7 +19,11 @@ export interface PeerProcess {
 const started = new Set<ChildProcess>()
 
 /** A `mesh join` of this checkout as a real process on loopback, with a folder of its own. */
-export async function startPeer(options: { cores: number; ticket?: string; name?: string }): Promise<PeerProcess> {
+export async function startPeer(options: {
+  cores: number
+  ticket?: string
+  name?: string
+}): Promise<PeerProcess> {
   const dataDir = await mkdtemp(join(tmpdir(), 'mesh-bench-'))
   const args = ['join', ...(options.ticket === undefined ? [] : [options.ticket])]
   args.push('--data', dataDir, '--cores', String(options.cores), '--no-mdns', '--json')

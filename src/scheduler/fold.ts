@@ -171,11 +171,7 @@ export class JobFold {
       return
     }
     if (body.type === 'lost') {
-      for (const { lo, hi, done } of body.ranges) {
-        let set = this.lost.get(done)
-        if (set === undefined) this.lost.set(done, (set = new RangeSet()))
-        set.add(lo, hi)
-      }
+      this.noteLost(entry)
       if (body.ranges.some(({ done }) => this.entries.has(done))) this.rebuild()
       return
     }
@@ -231,6 +227,15 @@ export class JobFold {
   private leave(entry: Entry, reason: string): void {
     this.accuse(entry, reason)
     this.excluded.add(entry.hash)
+  }
+
+  private noteLost({ body }: Entry): void {
+    if (body.type !== 'lost') return
+    for (const { lo, hi, done } of body.ranges) {
+      let set = this.lost.get(done)
+      if (set === undefined) this.lost.set(done, (set = new RangeSet()))
+      set.add(lo, hi)
+    }
   }
 
   private cut(first: Uint8Array, second: Uint8Array): void {
@@ -360,6 +365,10 @@ export class JobFold {
     this.cancelled = false
     this.lastPause = undefined
     this.jobEntry = undefined
+    this.lost.clear()
+    for (const entry of this.entries.values()) {
+      if (!this.excluded.has(entry.hash)) this.noteLost(entry)
+    }
     for (const entry of this.entries.values()) {
       if (!this.excluded.has(entry.hash)) this.apply(entry)
     }

@@ -44,13 +44,14 @@ export const BACKOFF_MIN_MS = 250
 export const BACKOFF_MAX_MS = 5_000
 /** A peer that answered empty is not asked again for this long; under BACKOFF_MIN_MS, so that a lone neighbour is asked each time. */
 export const DRY_MS = 200
-/** Work for less than a round trip and this much more is left here: time to steal. */
+/** Work for less than two round trips (the first asked may have nothing) and this much more is left here: time to steal. */
 export const PREFETCH_MS = 100
+export const PREFETCH_RTTS = 2
 /** Round trip assumed before one was measured: too short costs one late steal, too long refuses good ones. */
 export const DEFAULT_RTT_MS = 30
 /** Less work than this for the thief is not worth an entry, a message and a chunk. */
 export const MIN_GRANT_MS = 10
-/** A thief without an idle slot asks ahead: it has about this much to do before it starts on what it is granted. */
+/** A thief without an idle slot asks ahead: it has about a round trip and this much to do before it starts on what it is granted. */
 export const THIEF_BUSY_MS = PREFETCH_MS / 2
 
 /** Idle peers remembered per job; a thief is back within its longest back-off. */

@@ -6,6 +6,7 @@ import {
   DRY_MS,
   MAX_LIFELINES_SENT,
   PREFETCH_MS,
+  PREFETCH_RTTS,
   STEAL_TIMEOUT_MS,
   STEAL_TRIES,
 } from './limits.ts'
@@ -15,7 +16,7 @@ import { pickWeighted } from './steal.ts'
 import type { PeerFacts, PeerId, SchedulerEvent } from './types.ts'
 
 /** Of ten asks, nine go where the fold says that work is left; the tenth anywhere, since the fold may be behind. */
-const TRUST_IN_FOLD = 1
+const TRUST_IN_FOLD = 0.9
 /** Weight of a peer that the fold knows no work of, where others have some. */
 const UNKNOWN_WEIGHT = 1e-6
 
@@ -32,7 +33,7 @@ export function seekWork(core: Core): void {
   for (const run of core.active) {
     const { thief } = run
     if (thief.asked !== undefined || !run.runnable(core.now)) continue
-    if (waitMs > 2 * core.rttMs + PREFETCH_MS) continue
+    if (waitMs > PREFETCH_RTTS * core.rttMs + PREFETCH_MS) continue
     const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
     if (over && thief.backingOff !== 'no') endBackoff(core, run)
     thief.refreshed = false
@@ -156,7 +157,7 @@ export function endBackoff(core: Core, run: JobRun): void {
   core.disarm('idle', run)
 }
 
-/** A peer with much left for its strength, as far as the fold knows; not one that just said that it has nothing. */
+/** A peer with much left for its strength, as far as the fold knows, which is some seconds behind; squared, so that the richest is likely. Not one that just said that it has nothing. */
 function pickVictim(core: Core, run: JobRun): PeerId | undefined {
   const peers: PeerFacts[] = []
   for (const facts of core.peers.values()) {
@@ -174,6 +175,7 @@ function pickVictim(core: Core, run: JobRun): PeerId | undefined {
 
 function weightsOf(run: JobRun, peers: readonly PeerFacts[]): number[] {
   return peers.map(
-    (facts) => (run.fold.openItems(facts.session) / Math.max(0.1, power(facts))) ** 2 + UNKNOWN_WEIGHT,
+    (facts) =>
+      (run.fold.openItems(facts.session) / Math.max(0.1, power(facts))) ** 2 + UNKNOWN_WEIGHT,
   )
 }

@@ -78,12 +78,13 @@ export function sized(
   }
   const end = { done: true, value: undefined } as const
   const next = async (): Promise<IteratorResult<Uint8Array>> => {
-    if (left === 0) finish(whole)
+    if (sizeBytes === 0) finish(whole)
     if (over) return end
     try {
       const { value } = await pieces.next()
       left -= value.length
       if (left < 0) throw broken('blob longer than it was said to be')
+      if (left === 0) finish(whole)
       return { done: false, value }
     } catch (error) {
       finish(abandoned)

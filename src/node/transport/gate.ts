@@ -1,5 +1,6 @@
 import type { Connection, ConnectionGater, MultiaddrConnection } from '@libp2p/interface'
 import type { PeerId } from '../../scheduler/types.ts'
+import { abortConnection } from './close.ts'
 import { peerOf } from './ids.ts'
 import { SETTLED_CONNECTION_MS } from './limits.ts'
 
@@ -33,7 +34,7 @@ export class Gate {
   readonly gater: ConnectionGater = {
     denyInboundConnection: (connection) => {
       connection.addEventListener('close', () => {
-        if (!this.members.has(connection)) this.parts.onStranger()
+        if (!this.members.has(connection) && !wasSilent(connection)) this.parts.onStranger()
       })
       return false
     },
@@ -89,9 +90,15 @@ export class Gate {
     const first = this.parts.self < peer
     if (first && (young || this.dialling.has(peer))) return false
     if (!young) {
-      for (const lost of standing) lost.abort(new Error('replaced by a new connection'))
+      for (const lost of standing) abortConnection(lost, 'replaced by a new connection')
     }
     this.accepting.set(peer, now + ACCEPTING_MS)
     return true
   }
+}
+
+/** Who hangs up before it has said a word is no stranger, but a probe (probe.ts). */
+function wasSilent(connection: MultiaddrConnection): boolean {
+  const { socket } = connection as { socket?: { bytesRead?: number } }
+  return socket?.bytesRead === 0
 }

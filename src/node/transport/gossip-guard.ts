@@ -1,5 +1,7 @@
 import { RPC } from '@chainsafe/libp2p-gossipsub/message'
-import type { Stream, StreamMessageEvent } from '@libp2p/interface'
+import type { Connection, Stream, StreamMessageEvent } from '@libp2p/interface'
+import type { PeerId } from '../../scheduler/types.ts'
+import { peerOf } from './ids.ts'
 import { GOSSIP_FRAME_LIMITS, MAX_GOSSIP_FRAME_BYTES } from './limits.ts'
 
 const LIMITS = {
@@ -14,6 +16,28 @@ const LIMITS = {
   },
 } as const
 const MAX_VARINT_BYTES = 4
+
+interface Incoming {
+  onIncomingStream(stream: Stream, connection: Connection): void
+}
+
+/**
+ * Guards every gossip stream that other peers open; to be called before gossipsub starts. It takes the place of gossipsub's own
+ * handler: libp2p's middleware would do, but libp2p (3.3) adds the handler to the list of middleware at each stream, so that from
+ * the second one on outgoing streams are handled as incoming ones.
+ */
+export function watchGossip(
+  pubsub: object,
+  onFault: (peer: PeerId, reason: string) => void,
+): void {
+  const incoming = pubsub as Incoming
+  const handle = incoming.onIncomingStream
+  incoming.onIncomingStream = function onIncomingStream(stream, connection) {
+    const peer = peerOf(connection.remotePeer)
+    if (peer !== undefined) guardGossip(stream, (reason) => onFault(peer, reason))
+    handle.call(pubsub, stream, connection)
+  }
+}
 
 /**
  * Reads along on an incoming gossip stream. gossipsub itself passes over what it cannot read, and says nothing of who sent it.

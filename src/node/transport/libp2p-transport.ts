@@ -15,10 +15,11 @@ import {
   parseDialAddress,
 } from './addresses.ts'
 import { BLOB_PROTOCOL, Blobs } from './blobs.ts'
+import { abortConnection, abortStream } from './close.ts'
 import { type DialProgress, dialError } from './dial-error.ts'
 import { Dialer } from './dialer.ts'
 import { Gate } from './gate.ts'
-import { guardGossip } from './gossip-guard.ts'
+import { watchGossip } from './gossip-guard.ts'
 import { libp2pIdOf, peerOf } from './ids.ts'
 import { createNode, meshIdOf, type Node, TOPICS, topicName } from './libp2p-node.ts'
 import {
@@ -229,6 +230,7 @@ class Libp2pTransport implements Transport {
 
   async disconnect(peer: PeerId): Promise<void> {
     this.dialer.lost(peer, REFUSE_MS)
+    this.blobs.stop(peer)
     this.links.get(peer)?.close()
     await this.node.hangUp(libp2pIdOf(peer))
   }
@@ -256,21 +258,13 @@ class Libp2pTransport implements Transport {
       BLOB_PROTOCOL,
       (stream, connection) => {
         const peer = peerOf(connection.remotePeer)
-        if (peer === undefined) stream.abort(new Error('not a peer of ours'))
+        if (peer === undefined) abortStream(stream, new Error('not a peer of ours'))
         else void this.blobs.serve(peer, stream, connection)
       },
       { maxInboundStreams: MAX_INBOUND_TRANSFERS, maxOutboundStreams: MAX_INBOUND_TRANSFERS },
     )
     const { pubsub } = node.services
-    for (const protocol of pubsub.protocols) {
-      node.use(protocol, (stream, connection, next) => {
-        const peer = peerOf(connection.remotePeer)
-        if (stream.direction === 'inbound' && peer !== undefined) {
-          guardGossip(stream, (reason) => this.strike(peer, reason))
-        }
-        next(stream, connection)
-      })
-    }
+    watchGossip(pubsub, (peer, reason) => this.strike(peer, reason))
     for (const topic of TOPICS) {
       pubsub.topicValidators.set(topicName(this.meshId, topic), (id, message) => {
         const via = peerOf(id)
@@ -358,7 +352,7 @@ class Libp2pTransport implements Transport {
     this.log.warn('strike', { peer: peer.slice(0, 8), reason, refused })
     if (peer === 'unknown') return
     for (const connection of this.node.getConnections(libp2pIdOf(peer))) {
-      connection.abort(new Error(reason))
+      abortConnection(connection, reason)
     }
   }
 }

@@ -90,8 +90,8 @@ export const DIAL_HANDICAP_MS = 2_000
 /** A peer that nobody has spoken of for so long is no longer dialled. */
 export const FORGET_PEER_MS = 10 * 60_000
 /** One address gets so long to answer; all of a peer's so long. */
-export const ADDRESS_DIAL_TIMEOUT_MS = 4_000
-export const DIAL_TIMEOUT_MS = 10_000
+export const ADDRESS_DIAL_TIMEOUT_MS = 6_000
+export const DIAL_TIMEOUT_MS = 15_000
 /** How long the re-dial that tells a process that is gone from a network that is may take. */
 export const PROBE_TIMEOUT_MS = 1_000
 /** A connection of this age is not the other half of a simultaneous dial: its peer has lost it, and a new one takes its place. */

@@ -1,6 +1,7 @@
 import type { Connection, Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
 import { MeshError } from '../../base/errors.ts'
 import type { PeerId } from '../../scheduler/types.ts'
+import { abortConnection } from './close.ts'
 import { ACCEPTED_ENCODINGS } from './compression.ts'
 import { FrameParser, frameHeader } from './frames.ts'
 import {
@@ -114,21 +115,21 @@ export class Link {
   close(): void {
     if (this.state === 'closed') return
     this.flush()
-    this.connection.close().catch((error: Error) => this.connection.abort(error))
     this.closed()
+    this.connection.close().catch((error: Error) => abortConnection(this.connection, error.message))
   }
 
   /** Closes at once. */
   abort(reason: string): void {
     if (this.state === 'closed') return
-    this.connection.abort(new Error(reason))
     this.closed()
+    abortConnection(this.connection, reason)
   }
 
   private fault(reason: string): void {
     if (this.state === 'closed') return
-    this.hooks.onFault(this, reason)
     this.abort(reason)
+    this.hooks.onFault(this, reason)
   }
 
   private async open(): Promise<void> {

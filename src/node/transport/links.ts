@@ -2,6 +2,7 @@ import type { Connection, Stream } from '@libp2p/interface'
 import type { Logger } from '../../base/logger.ts'
 import type { PeerId } from '../../scheduler/types.ts'
 import { isLoopbackAddress } from './addresses.ts'
+import { abortConnection, abortStream } from './close.ts'
 import { peerOf } from './ids.ts'
 import { FLUSH_ON_STOP_MS } from './limits.ts'
 import { Link } from './link.ts'
@@ -51,7 +52,7 @@ export class Links {
   add(connection: Connection): void {
     const peer = peerOf(connection.remotePeer)
     if (peer === undefined || this.stopped) {
-      connection.abort(new Error('not a peer of ours'))
+      abortConnection(connection, 'not a peer of ours')
       return
     }
     if (this.byConnection.has(connection.id)) return
@@ -68,7 +69,7 @@ export class Links {
   attach(stream: Stream, connection: Connection): void {
     this.add(connection)
     const link = this.byConnection.get(connection.id)
-    if (link === undefined) stream.abort(new Error('the connection is closing'))
+    if (link === undefined) abortStream(stream, new Error('the connection is closing'))
     else link.attach(stream)
   }
 

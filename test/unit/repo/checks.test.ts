@@ -14,6 +14,14 @@ const { checkImports } = (await load('check-imports.mjs')) as {
 }
 const { checkDocs } = (await load('check-docs.mjs')) as { checkDocs: (root: string) => string[] }
 
+interface Locked {
+  readonly packages: Record<string, unknown>
+  readonly added: readonly string[]
+}
+const { complete } = (await load('complete-lock.mjs')) as {
+  complete: (packages: Record<string, object>) => Locked
+}
+
 let root: string
 
 beforeEach(() => {
@@ -111,6 +119,36 @@ describe('check-docs', () => {
   it('accepts what is there, and does not look for links in code', () => {
     write('README.md', '[x](docs/a.md#a-page) `npm run demo` `a[0](b)`\n```\n[x](nothing)\n```\n')
     expect(checkDocs(root)).toEqual([])
+  })
+})
+
+describe('complete-lock', () => {
+  it('adds what is missing for other platforms, and nothing else', () => {
+    const optionalDependencies = { 'x-linux-x64': '1.0.0', 'x-linux-arm64-musl': '1.0.0' }
+    const locked = {
+      '': {},
+      'node_modules/x': { version: '1.0.0', dev: true, optionalDependencies },
+      'node_modules/x/node_modules/x-linux-x64': { version: '1.0.0' },
+    }
+    const { packages, added } = complete(locked)
+    expect(added).toEqual(['node_modules/x-linux-arm64-musl'])
+    expect(packages).toEqual({
+      ...locked,
+      'node_modules/x-linux-arm64-musl': {
+        version: '1.0.0',
+        cpu: ['arm64'],
+        dev: true,
+        libc: ['musl'],
+        optional: true,
+        os: ['linux'],
+      },
+    })
+    expect(complete(packages as Record<string, object>).added).toEqual([])
+  })
+
+  it('refuses to guess what is no build for a platform', () => {
+    const locked = { 'node_modules/x': { optionalDependencies: { bufferutil: '^4.0.0' } } }
+    expect(() => complete(locked)).toThrow('bufferutil@^4.0.0')
   })
 })
 

@@ -51,13 +51,17 @@ export class Mesh {
     })
     const pubsub = pubsubOf(transport)
     pubsub.addEventListener('subscription-change', () => record.look())
+    pubsub.addEventListener('gossipsub:heartbeat', () => record.look())
     const peer = Object.assign(record, {
       transport,
       id: transport.self,
       address: transport.addresses()[0]!,
       untilGossips: (neighbours: number) =>
-        record.until(`${neighbours} neighbours gossip`, () =>
-          pubsub.getTopics().every((topic) => pubsub.getSubscribers(topic).length >= neighbours),
+        record.until(
+          `${neighbours} neighbours gossip`,
+          () =>
+            pubsub.streamsOutbound.size >= neighbours &&
+            pubsub.getTopics().every((topic) => pubsub.getSubscribers(topic).length >= neighbours),
         ),
     })
     this.running.push(peer)
@@ -172,6 +176,7 @@ class Recorder {
 }
 
 interface Pubsub extends EventTarget {
+  readonly streamsOutbound: ReadonlyMap<string, unknown>
   getTopics(): string[]
   getSubscribers(topic: string): unknown[]
 }

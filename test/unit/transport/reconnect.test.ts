@@ -1,0 +1,124 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, it } from 'vitest'
+import { toHex } from '../../../src/base/bytes.ts'
+import { blob, Mesh, type TestPeer } from './harness.ts'
+
+/** Built by `npm test`. */
+const TRANSPORT = new URL('../../../dist/src/node/transport/libp2p-transport.js', import.meta.url)
+const CHILD = fileURLToPath(new URL('./child-peer.mjs', import.meta.url))
+
+let mesh = new Mesh()
+const children: ChildProcess[] = []
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  await mesh.stop()
+  mesh = new Mesh()
+})
+
+/** A peer in a process of its own; resolves with its address when it listens. */
+async function spawnPeer(): Promise<{ child: ChildProcess; address: string }> {
+  const child = spawn(process.execPath, [CHILD, TRANSPORT.href, toHex(mesh.key)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  children.push(child)
+  const [line] = (await once(child.stdout!, 'data')) as [Buffer]
+  return { child, address: line.toString().trim() }
+}
+
+async function restarted(peer: TestPeer, seed: Uint8Array): Promise<TestPeer> {
+  await peer.transport.stop()
+  return mesh.peer({ privateKey: seed, listen: [peer.address.replace(/\/p2p\/.*/, '')] })
+}
+
+describe('a peer that is lost', () => {
+  it('by SIGKILL: gone for good, said within a second or so', async () => {
+    const a = await mesh.peer()
+    const { child, address } = await spawnPeer()
+    const id = await a.transport.dial(address)
+    await a.until('connected', () => a.up.includes(id))
+    child.kill('SIGKILL')
+    await a.until('down', () => a.down.length === 1)
+    expect(a.down).toEqual([{ peer: id, refused: true }])
+    expect(a.transport.strikes()).toEqual([])
+  })
+
+  it('by SIGKILL, when it was the one who dialled', async () => {
+    const a = await mesh.peer()
+    const { child, address } = await spawnPeer()
+    child.send?.('')
+    const id = await a.transport.dial(address)
+    await a.transport.disconnect(id)
+    await a.until('down', () => a.down.length === 1)
+    expect(a.down).toEqual([{ peer: id, refused: false }])
+  })
+
+  it('comes back: the one who dialled it dials again', async () => {
+    const seed = new Uint8Array(randomBytes(32))
+    const [a, b] = await mesh.pair({}, { privateKey: seed })
+    const again = await restarted(b, seed)
+    expect(again.id).toBe(b.id)
+    await a.until('up again', () => a.up.length === 2)
+    await again.until('connected', () => again.up.includes(a.id))
+    expect(a.down.map(({ peer }) => peer)).toEqual([b.id])
+    a.transport.send(again.id, Uint8Array.of(5))
+    await again.until('message', () => again.messages.length === 1)
+  })
+
+  it('comes back: also to one that it had dialled itself', async () => {
+    const seed = new Uint8Array(randomBytes(32))
+    const a = await mesh.peer({ privateKey: seed })
+    const b = await mesh.peer({ bootstrap: [a.address] })
+    await b.until('connected', () => b.up.includes(a.id))
+    await a.until('connected', () => a.up.includes(b.id))
+    const again = await restarted(a, seed)
+    await again.until('connected', () => again.up.includes(b.id))
+    await b.until('up again', () => b.up.length === 2)
+  })
+
+  it('comes back before its loss was told: down first, then up', async () => {
+    const seed = new Uint8Array(randomBytes(32))
+    const [a, b] = await mesh.pair({}, { privateKey: seed })
+    const order: string[] = []
+    a.override.onPeerConnected = () => order.push('up')
+    a.override.onPeerDisconnected = () => order.push('down')
+    const stopped = b.transport.stop()
+    await stopped
+    const again = await mesh.peer({ privateKey: seed })
+    await mesh.connect(again, a)
+    await a.until('both', () => order.length === 2)
+    expect(order).toEqual(['down', 'up'])
+  })
+
+  it('in mid-transfer: the transfer rejects, nobody is struck', async () => {
+    const [a, b] = await mesh.pair()
+    const { bytes, hash } = blob(32 * 1024 * 1024)
+    b.blobs.set(hash, bytes)
+    const found = await a.transport.fetchBlob(b.id, hash)
+    const source = found!.source[Symbol.asyncIterator]()
+    await source.next()
+    const rest = (async () => {
+      while (!(await source.next()).done);
+    })()
+    rest.catch(() => undefined)
+    await b.transport.stop()
+    await expect(rest).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_MESH_/) })
+    expect(a.transport.strikes()).toEqual([])
+  })
+})
+
+describe('peers that hear of each other', () => {
+  it('from third parties connect once, though both are told at the same time', async () => {
+    const peers = await Promise.all(Array.from({ length: 4 }, () => mesh.peer()))
+    for (const one of peers) {
+      for (const other of peers) if (one !== other) one.transport.learn(other.id, [other.address])
+    }
+    for (const peer of peers) await peer.until('all', () => peer.transport.connected().length === 3)
+    for (const peer of peers) {
+      expect(peer.up.length).toBe(3)
+      expect(peer.down).toEqual([])
+    }
+  })
+})
