@@ -48,6 +48,9 @@ export const DEFAULTS: SimOptions = {
   checkViews: true,
 }
 
+/** What a stopping peer has sent, and the receipts for its last results, have arrived by then. */
+const LEAVE_MS = 3_000
+
 /** Peers, network, clock and the truth about what ran. */
 export class World {
   readonly options: SimOptions
@@ -119,6 +122,17 @@ export class World {
 
   see(a: SimPeer, b: SimPeer): void {
     a.handle({ type: 'peerSeen', facts: b.facts })
+  }
+
+  /** Stops cleanly: hands over, lets what it sent arrive, and is gone. */
+  leave(peer: SimPeer): void {
+    peer.stop()
+    this.clock.after(LEAVE_MS, () => {
+      peer.live = false
+      for (const other of this.others(peer.id)) {
+        if (other.live) other.handle({ type: 'peerGone', peer: peer.id })
+      }
+    })
   }
 
   submit(author: SimPeer): JobId {
