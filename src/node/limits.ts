@@ -59,3 +59,7 @@ export const MAX_BUFFERED_ENTRIES = 100_000
 export const DETACH_TIMEOUT_MS = 10_000
 /** How many other peers get a detached job's input and bundle. */
 export const DETACH_COPIES = 2
+
+/** How long a reader that waits for results waits for a keeper that is not connected. */
+export const KEEPER_PATIENCE_MS = 10_000
+export const KEEPER_RETRY_MS = 500

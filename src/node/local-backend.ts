@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { toHex } from '../base/bytes.ts'
 import { MeshError } from '../base/errors.ts'
+import { pause } from '../base/pause.ts'
 import type { BlobHash, JobId, JobSpec, PeerId } from '../scheduler/types.ts'
 import { jobIdOf } from '../store/entry-codec.ts'
 import { infoOfRecord, infoOfView } from './job-info.ts'
@@ -304,14 +304,3 @@ export class LocalBackend implements MeshBackend {
 
 const MAX_QUEUED_LINES = 10_000
 const LOGS_TIMEOUT_MS = 3_000
-
-async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return
-  const timer = new AbortController()
-  const abort = () => timer.abort()
-  signal?.addEventListener('abort', abort)
-  const handle = setTimeout(abort, ms)
-  await once(timer.signal, 'abort')
-  clearTimeout(handle)
-  signal?.removeEventListener('abort', abort)
-}

@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism, hostname } from 'node:os'
-import { MeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { defaultDataDir } from '../base/paths.ts'
+import { pause } from '../base/pause.ts'
 import { VERSION } from '../base/version.ts'
-import type { PeerId } from '../scheduler/types.ts'
 import { lockFolder } from '../store/folder-lock.ts'
 import { loadOrCreateIdentity } from '../store/identity.ts'
 import { openStore } from '../store/level-store.ts'
@@ -43,7 +43,8 @@ export interface Membership {
 }
 
 /** How long `join TICKET` tries the ticket's addresses before it says that nobody answers. */
-const REACH_TIMEOUT_MS = 8_000
+const REACH_TIMEOUT_MS = 5_000
+const REACH_RETRY_MS = 300
 const MAX_SLOTS = 1024
 const PORT_KEY = 'port'
 
@@ -131,21 +132,36 @@ async function meshOf(
   return known
 }
 
-/** One of a ticket's peers must answer, and hold the ticket's key. */
+/**
+ * One of a ticket's peers must answer, and hold the ticket's key. A peer that has just seen this one go may refuse it for a moment,
+ * so such an address is tried until the time is up.
+ */
 async function reachTicket(peer: Peer, addresses: readonly string[]): Promise<void> {
   const signal = AbortSignal.timeout(REACH_TIMEOUT_MS)
-  const others = addresses.filter((address) => !peer.transport.addresses().includes(address))
+  const own = peer.transport.addresses()
+  const others = addresses.filter((address) => !own.includes(address))
   if (others.length === 0) return
-  const dials = others.map((address): Promise<PeerId> => peer.transport.dial(address, signal))
-  try {
-    await Promise.any(dials)
-  } catch (error) {
-    const errors = (error as AggregateError).errors as Error[]
-    const refused = errors.find(
-      (e) => e instanceof MeshError && e.code === 'ERR_MESH_TICKET_REFUSED',
-    )
-    throw refused ?? errors[0]
+  const failures: unknown[] = []
+  for (;;) {
+    try {
+      await Promise.any(others.map((address) => peer.transport.dial(address, signal)))
+      return
+    } catch (error) {
+      failures.splice(0, Infinity, ...(error instanceof AggregateError ? error.errors : [error]))
+    }
+    if (signal.aborted || !failures.some(isBusyMember)) throw worst(failures)
+    await pause(REACH_RETRY_MS, signal)
+    if (peer.transport.connected().length > 0) return
   }
+}
+
+function worst(failures: readonly unknown[]): unknown {
+  return failures.find((e) => isMeshError(e, 'ERR_MESH_TICKET_REFUSED')) ?? failures[0]
+}
+
+/** A member answered, and closed the connection. */
+function isBusyMember(error: unknown): boolean {
+  return isMeshError(error) && error.details.member === true
 }
 
 /** The port is kept over restarts, else tickets die. */

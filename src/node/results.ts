@@ -1,9 +1,11 @@
 import { MeshError } from '../base/errors.ts'
+import { pause } from '../base/pause.ts'
 import { RangeSet } from '../scheduler/range-set.ts'
 import type { DoneSpan, JobId, SchedulerCore } from '../scheduler/types.ts'
 import type { Store } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { JobWatch } from './job-watch.ts'
+import { KEEPER_PATIENCE_MS, KEEPER_RETRY_MS } from './limits.ts'
 import type { ResultSpan, ResultsOptions } from './types.ts'
 
 export interface ResultsParts {
@@ -31,24 +33,38 @@ export async function* streamResults(
       lo: span.lo,
       hi: span.hi,
       originLo: span.originLo,
-      bytes: await bytesOf(parts, span),
+      bytes: await bytesOf(parts, span, options),
     }
   }
 }
 
-async function bytesOf(parts: ResultsParts, span: DoneSpan): Promise<Uint8Array> {
+/** Fetches a result's bytes from its keepers; a reader that waits also waits a while for one of them to be connected. */
+async function bytesOf(
+  parts: ResultsParts,
+  span: DoneSpan,
+  { wait, signal }: ResultsOptions,
+): Promise<Uint8Array> {
   if (span.result.kind === 'inline') return span.result.bytes
   const { hash, keepers } = span.result
-  try {
-    await parts.exchange.ensure(hash, [...keepers, span.author])
-  } catch (cause) {
-    throw new MeshError(
-      'ERR_MESH_RESULT_LOST',
-      `the results of items ${span.lo}..${span.hi} are on ${keepers.map((k) => k.slice(0, 8)).join(', ')}, not connected now: try again when that peer is back`,
-      { cause, details: { lo: span.lo, hi: span.hi, keepers } },
-    )
+  const until = performance.now() + (wait ? KEEPER_PATIENCE_MS : 0)
+  for (;;) {
+    try {
+      await parts.exchange.ensure(hash, [...keepers, span.author])
+      return await parts.store.blobs.get(hash)
+    } catch (cause) {
+      if (performance.now() >= until || signal?.aborted) throw keepersAway(span, keepers, cause)
+      await pause(KEEPER_RETRY_MS, signal)
+    }
   }
-  return parts.store.blobs.get(hash)
+}
+
+function keepersAway(span: DoneSpan, keepers: readonly string[], cause: unknown): MeshError {
+  const names = keepers.map((keeper) => keeper.slice(0, 8)).join(', ')
+  return new MeshError(
+    'ERR_MESH_RESULT_LOST',
+    `the results of items ${span.lo}..${span.hi} are on ${names}, not connected now: try again when that peer is back`,
+    { cause, details: { lo: span.lo, hi: span.hi, keepers } },
+  )
 }
 
 async function* inOrder(

@@ -5,7 +5,7 @@ import { setPriority, tmpdir } from 'node:os'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../base/errors.ts'
-import { MIN_MEMORY_BYTES, NODE_OVERHEAD_BYTES } from './limits.ts'
+import { MIN_MEMORY_BYTES, NODE_OVERHEAD_BYTES, V8_RESERVED_BYTES } from './limits.ts'
 import { COMMAND_FD, LIFELINE_FD, REPORT_FD } from './worker/frames.ts'
 
 /** What a task may see of the peer's environment: how to find programs and format text, no secrets. */
@@ -54,7 +54,7 @@ export function launchWorker(options: { memoryBytes: number; nice?: boolean }): 
   const memoryBytes = Math.max(MIN_MEMORY_BYTES, options.memoryBytes)
   const heapMiB = Math.floor(memoryBytes / 2 ** 20)
   const node = [process.execPath, `--max-old-space-size=${heapMiB}`, workerEntry()]
-  const capKiB = Math.ceil((memoryBytes + NODE_OVERHEAD_BYTES) / 1024)
+  const capKiB = Math.ceil((memoryBytes + NODE_OVERHEAD_BYTES + V8_RESERVED_BYTES) / 1024)
   const [command, args] =
     process.platform === 'win32'
       ? [node[0]!, node.slice(1)]

@@ -67,8 +67,11 @@ export class Scheduler implements SchedulerCore {
       publish: (run) => core.publish(run),
       steal: (run) => stealTimedOut(core, run),
       idle: (run) => endBackoff(core, run),
-      // The time itself is what was waited for: settle() looks at everything again.
-      retry: () => undefined,
+      // A timer may fire a little early by the clock that stamps events.
+      retry: (run) => {
+        run.blockedUntil = 0
+      },
+      // The time itself is what was waited for: settle() looks again.
       release: () => undefined,
     }
   }
@@ -96,6 +99,8 @@ export class Scheduler implements SchedulerCore {
     for (const run of core.jobs.values()) {
       const news = run.author === core.self.peer ? !run.ended : run.author === facts.peer
       if (news && run.seq > 0) core.emit({ type: 'push', to: facts.peer, job: run.job })
+      // Somebody new to ask.
+      if (run.thief.backingOff !== 'no') endBackoff(core, run)
     }
   }
 

@@ -20,7 +20,7 @@ export function dialError(address: string, progress: DialProgress, cause: unknow
     return new MeshError(
       'ERR_MESH_UNREACHABLE',
       `${address} is a member of this mesh, but closed the connection: it may refuse this peer for a minute after faults`,
-      options,
+      { cause, details: { address, member: true } },
     )
   }
   return new MeshError(

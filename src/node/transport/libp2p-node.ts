@@ -8,6 +8,7 @@ import type {
   ComponentLogger,
   ConnectionEncrypter,
   ConnectionGater,
+  ConnectionProtector,
   Libp2p,
   Logger,
 } from '@libp2p/interface'
@@ -50,7 +51,7 @@ export async function createNode(
     connectionGater: gater,
     addresses: { listen: [...options.listen] },
     transports: [tcp()],
-    connectionProtector: preSharedKey({ psk: swarmKey(options.meshKey) }),
+    connectionProtector: protector(options.meshKey),
     connectionEncrypters: [lateMuxerNoise],
     streamMuxers: [
       yamux({
@@ -125,6 +126,24 @@ const lateMuxerNoise = (components: NoiseComponents): ConnectionEncrypter => {
       encrypter.secureInbound(connection, { ...options, ...late }),
     secureOutbound: (connection, options) =>
       encrypter.secureOutbound(connection, { ...options, ...late }),
+  }
+}
+
+/**
+ * The pre-shared key, its cipher fed with at most 128 KiB at a time. xsalsa20 keeps all its streams in one WASM memory of
+ * 640 KiB: a longer input makes it grow, after which every change from one stream to another makes it grow again, and the
+ * process dies at 62 MiB.
+ */
+function protector(meshKey: Uint8Array): () => ConnectionProtector {
+  const create = preSharedKey({ psk: swarmKey(meshKey) })
+  return () => {
+    const inner = create()
+    return {
+      protect: async (connection, options) => {
+        const secret = await inner.protect(connection, options)
+        return Object.assign(secret, { maxMessageSize: limits.MAX_CIPHER_BYTES })
+      },
+    }
   }
 }
 

@@ -96,6 +96,8 @@ export const DIAL_TIMEOUT_MS = 15_000
 export const PROBE_TIMEOUT_MS = 1_000
 /** A connection of this age is not the other half of a simultaneous dial: its peer has lost it, and a new one takes its place. */
 export const SETTLED_CONNECTION_MS = 3_000
+/** What the pre-shared key's cipher takes at once: 640 KiB and more make it leak (libp2p-node.ts). */
+export const MAX_CIPHER_BYTES = 128 * 1024
 /** libp2p pings each connection so often, and closes it when an answer takes longer (a peer may be stopped for a moment). */
 export const PING_INTERVAL_MS = 10_000
 export const PING_TIMEOUT_MS = 10_000

@@ -42,6 +42,10 @@ function receiver() {
   })
   const items = (): unknown[] => {
     const { input } = requests[0]!
+    if (input.kind === 'inline') {
+      const segments = [...decodeSegments(Buffer.from(input.segment, 'hex'), 0)]
+      return segments.flatMap((segment) => segment.values)
+    }
     if (input.kind !== 'pieces') throw new Error('the items were not sent')
     return readManifest(blobs.get(input.manifest)!).flatMap((piece) =>
       [...decodeSegments(blobs.get(piece.hash)!, 0)].flatMap((segment) => segment.values),
