@@ -1,10 +1,12 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism, hostname } from 'node:os'
+import { fromHex, toHex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { defaultDataDir } from '../base/paths.ts'
 import { pause } from '../base/pause.ts'
 import { VERSION } from '../base/version.ts'
+import type { SessionId } from '../scheduler/types.ts'
 import { lockFolder } from '../store/folder-lock.ts'
 import { loadOrCreateIdentity } from '../store/identity.ts'
 import { openStore } from '../store/level-store.ts'
@@ -47,6 +49,10 @@ const REACH_TIMEOUT_MS = 5_000
 const REACH_RETRY_MS = 300
 const MAX_SLOTS = 1024
 const PORT_KEY = 'port'
+const SESSIONS_KEY = 'sessions'
+const SESSION_BYTES = 16
+/** A job that outlives so many restarts of one peer leaves what the oldest held to the leases of others. */
+const MAX_PREDECESSORS = 256
 
 /** Locks a data folder and reads (or makes) what it holds: identity, mesh, store. */
 export async function openFolder(options: OpenOptions): Promise<Membership> {
@@ -75,6 +81,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         identity,
         store,
         meshKey: mesh.key,
+        predecessors: await succeed(store, identity.session),
         name: options.name ?? hostname(),
         version: VERSION,
         slots,
@@ -162,6 +169,18 @@ function worst(failures: readonly unknown[]): unknown {
 /** A member answered, and closed the connection. */
 function isBusyMember(error: unknown): boolean {
   return isMeshError(error) && error.details.member === true
+}
+
+/** The earlier sessions on this folder, the latest last; this one is added to them. */
+async function succeed(store: Store, session: SessionId): Promise<SessionId[]> {
+  const kept = (await store.getMeta(SESSIONS_KEY)) ?? new Uint8Array()
+  const before: SessionId[] = []
+  for (let at = 0; at + SESSION_BYTES <= kept.byteLength; at += SESSION_BYTES) {
+    before.push(toHex(kept.subarray(at, at + SESSION_BYTES)) as SessionId)
+  }
+  const all = [...before, session].slice(-MAX_PREDECESSORS)
+  await store.putMeta(SESSIONS_KEY, fromHex(all.join('')))
+  return before
 }
 
 /** The port is kept over restarts, else tickets die. */

@@ -4,9 +4,18 @@ import type { Logger } from '../base/logger.ts'
 import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
 import { Scheduler } from '../scheduler/scheduler.ts'
-import type { Entry, JobId, PeerFacts, PeerId, SchedulerEffect } from '../scheduler/types.ts'
+import type {
+  Entry,
+  JobId,
+  PeerFacts,
+  PeerId,
+  SchedulerEffect,
+  SessionId,
+} from '../scheduler/types.ts'
 import { seal } from '../store/entry-codec.ts'
+import { readForkProof } from '../store/fork-proof.ts'
 import type { Identity } from '../store/identity.ts'
+import { createVerifier } from '../store/signatures.ts'
 import type { Run, Store } from '../store/types.ts'
 import { Advertiser } from './advertiser.ts'
 import { BlobExchange } from './blob-exchange.ts'
@@ -38,6 +47,8 @@ export interface PeerConfig {
   readonly identity: Identity
   readonly store: Store
   readonly meshKey: Uint8Array
+  /** Earlier sessions of this peer on its folder: what they held, this one reclaims. */
+  readonly predecessors: readonly SessionId[]
   readonly name: string
   readonly version: string
   /** Worker slots lent; 0 lends nothing. */
@@ -95,7 +106,13 @@ export class Peer {
       slots: config.slots,
       speed: Math.round(measureSpeed() * 1000) / 1000,
     }
-    this.scheduler = new Scheduler({ self: this.facts, seal, random: Math.random })
+    this.scheduler = new Scheduler({
+      self: this.facts,
+      seal,
+      random: Math.random,
+      predecessors: config.predecessors,
+      readFork: (first, second) => readForkProof(first, second, createVerifier()),
+    })
     this.engine = new Engine(this.scheduler, this.store)
     const now = () => this.engine.now()
     this.strikes = new Strikes(this.log)
