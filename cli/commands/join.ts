@@ -87,7 +87,8 @@ async function run(
     context.stdout.write(welcome(status, ticket, data, style))
   }
   // `mesh leave` stops the peer from outside; src/node/local-backend.ts tells by `left`.
-  const { left } = backend as MeshBackend & { readonly left?: Promise<void> }
+  const own = backend as MeshBackend & { readonly left?: Promise<void>; readonly failure?: Error }
+  const { left } = own
   const asked = await Promise.race([
     interrupt.asked,
     left?.then(() => 'left') ?? new Promise<never>(() => {}),
@@ -95,6 +96,7 @@ async function run(
   ])
   if (asked !== 'left') note(context, 'leaving (Ctrl-C again: at once)', flags.json)
   await backend.close()
+  if (own.failure !== undefined) throw own.failure
   note(context, 'left the mesh', flags.json)
 }
 

@@ -56,6 +56,12 @@ export class Advertiser {
     return encodeAdvert(this.advert(), this.parts.sign)
   }
 
+  /** The last one: lends nothing any more. */
+  leaving(): Uint8Array {
+    this.seq += 1
+    return encodeAdvert({ ...this.advert(), slots: 0, freeSlots: 0 }, this.parts.sign)
+  }
+
   publish(): void {
     const waitMs = this.publishedAt + ADVERT_MIN_INTERVAL_MS - this.parts.now()
     if (waitMs > 0) {

@@ -1,6 +1,9 @@
 import { createHash, type Hash } from 'node:crypto'
 import { concatBytes } from '../base/bytes.ts'
+import { isMeshError, type MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import { pause } from '../base/pause.ts'
+import { encodeSegment } from '../runtime/segment.ts'
 import type { ChunkOutcome, RunningChunkHandle, Runtime } from '../runtime/types.ts'
 import type {
   BlobHash,
@@ -14,7 +17,7 @@ import type {
 import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { Inputs } from './inputs.ts'
-import { CHUNK_RETRY_MS, MAX_INLINE_RESULT_BYTES } from './limits.ts'
+import { CHUNK_RETRY_MS, MAX_FAILED_AT_ONCE, MAX_INLINE_RESULT_BYTES } from './limits.ts'
 import type { LogRings } from './log-rings.ts'
 import type { Transport } from './transport/types.ts'
 
@@ -51,16 +54,11 @@ export interface ChunkRunnerParts {
 export class ChunkRunner {
   private readonly parts: ChunkRunnerParts
   private readonly chunks = new Map<number, Chunk>()
-  private readonly placing = new Set<Promise<void>>()
+  /** Outputs on their way to a keeper, by chunk. */
+  private readonly placing = new Map<number, Promise<void>>()
 
   constructor(parts: ChunkRunnerParts) {
     this.parts = parts
-  }
-
-  get running(): number {
-    let count = 0
-    for (const chunk of this.chunks.values()) if (chunk.handle !== undefined) count += 1
-    return count
   }
 
   start(effect: StartChunk): void {
@@ -79,13 +77,18 @@ export class ChunkRunner {
     }
     this.chunks.set(effect.chunk, chunk)
     this.run(effect, chunk).catch((error: unknown) => {
+      // Given back meanwhile: this peer leaves.
+      if (this.chunks.get(effect.chunk) !== chunk) return
+      if (isMeshError(error) && error.code.startsWith('ERR_MESH_TASK_')) {
+        this.failAll(effect, chunk, error)
+        return
+      }
       this.parts.log.warn('chunk returned', {
         job: effect.job.slice(0, 8),
         chunk: effect.chunk,
         error: error instanceof Error ? error.message : String(error),
       })
-      this.chunks.delete(effect.chunk)
-      this.parts.dispatch({ type: 'chunkReturned', chunk: effect.chunk, retryMs: CHUNK_RETRY_MS })
+      this.giveBack(effect.chunk)
     })
   }
 
@@ -103,32 +106,47 @@ export class ChunkRunner {
     if (chunk === undefined) return
     this.chunks.delete(effect.chunk)
     const placed = this.bringTo(effect.keeper, chunk).then(
-      (result) => this.parts.dispatch({ type: 'chunkPlaced', chunk: effect.chunk, result }),
+      (result) => {
+        if (!this.placing.delete(effect.chunk)) return
+        this.parts.dispatch({ type: 'chunkPlaced', chunk: effect.chunk, result })
+      },
       (error: unknown) => {
+        if (!this.placing.delete(effect.chunk)) return
         this.parts.log.error('result could not be kept', { error: String(error) })
-        this.parts.dispatch({ type: 'chunkReturned', chunk: effect.chunk, retryMs: CHUNK_RETRY_MS })
+        this.giveBack(effect.chunk)
       },
     )
-    this.placing.add(placed)
-    void placed.finally(() => this.placing.delete(placed))
+    this.placing.set(effect.chunk, placed)
   }
 
-  /** Ends every running chunk; each reports how far it came. */
+  /** Ends every chunk: what runs reports how far it came, what is still being prepared goes back at once. */
   async abortAll(graceMs: number): Promise<void> {
-    const handles = [...this.chunks.values()].flatMap((c) => (c.handle ? [c.handle] : []))
-    for (const handle of handles) handle.abort(graceMs)
-    await Promise.allSettled(handles.map((handle) => handle.done))
+    const running: RunningChunkHandle[] = []
+    for (const [number, chunk] of [...this.chunks]) {
+      chunk.aborted = true
+      if (chunk.handle !== undefined) running.push(chunk.handle)
+      else if (!chunk.ended) this.giveBack(number)
+    }
+    for (const handle of running) handle.abort(graceMs)
+    await Promise.allSettled(running.map((handle) => handle.done))
+  }
+
+  /** Gives back what has not reached its keeper: this peer leaves. */
+  returnAll(): void {
+    for (const number of [...this.chunks.keys(), ...this.placing.keys()]) this.giveBack(number)
+    this.placing.clear()
   }
 
   /** Resolves when no output waits for its keeper, or after `timeoutMs`. */
   async idle(timeoutMs: number): Promise<void> {
-    const all = Promise.allSettled([...this.placing])
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs)
-    })
-    await Promise.race([all, late])
-    clearTimeout(timer)
+    const over = new AbortController()
+    await Promise.race([Promise.allSettled(this.placing.values()), pause(timeoutMs, over.signal)])
+    over.abort()
+  }
+
+  private giveBack(number: number): void {
+    this.chunks.delete(number)
+    this.parts.dispatch({ type: 'chunkReturned', chunk: number, retryMs: CHUNK_RETRY_MS })
   }
 
   private async run(effect: StartChunk, chunk: Chunk): Promise<void> {
@@ -136,6 +154,7 @@ export class ChunkRunner {
     const view = scheduler.job(effect.job)!
     const options = view.spec.options
     const ready = await inputs.prepare(effect.job, view.spec, view.author, effect.lo, effect.hi)
+    if (this.chunks.get(effect.chunk) !== chunk) return
     if (chunk.aborted) {
       this.end(effect, chunk, { reached: effect.lo, failed: 0, elapsedMs: 0, ended: 'aborted' })
       return
@@ -177,6 +196,25 @@ export class ChunkRunner {
     )
     chunk.handle = handle
     this.end(effect, chunk, await handle.done)
+  }
+
+  /** Code that no peer can load will not get better: its items fail, a part at a time. */
+  private failAll(effect: StartChunk, chunk: Chunk, error: MeshError): void {
+    const reached = Math.min(effect.hi, effect.lo + MAX_FAILED_AT_ONCE)
+    const count = reached - effect.lo
+    const failures = Array.from({ length: count }, (_, index) => ({
+      index,
+      code: error.code,
+      name: error.name,
+      message: error.message,
+      attempts: 1,
+    }))
+    const bytes = encodeSegment(new Array(count).fill(null), failures)
+    chunk.parts.splice(0, Number.POSITIVE_INFINITY, bytes)
+    chunk.hash = createHash('sha256').update(bytes)
+    chunk.sizeBytes = bytes.byteLength
+    chunk.failed = count
+    this.end(effect, chunk, { reached, failed: count, elapsedMs: 0, ended: 'aborted' })
   }
 
   private end(effect: StartChunk, chunk: Chunk, outcome: ChunkOutcome): void {

@@ -56,8 +56,12 @@ export class Engine {
 
   dispatch(event: SchedulerEvent): void {
     if (this.failed) return
-    const effects = this.scheduler.handle(event, this.now())
-    for (const effect of effects) this.accept(effect)
+    try {
+      for (const effect of this.scheduler.handle(event, this.now())) this.accept(effect)
+    } catch (error) {
+      this.fail(error)
+      return
+    }
     if (this.outbox.length > 0) this.pump()
   }
 
@@ -104,23 +108,30 @@ export class Engine {
   }
 
   private pump(): void {
-    this.pumping ??= this.drain().finally(() => {
-      this.pumping = undefined
-    })
+    this.pumping ??= this.drain()
   }
 
   private async drain(): Promise<void> {
-    while (this.outbox.length > 0) {
-      const batch = this.outbox.splice(0)
-      try {
+    try {
+      while (this.outbox.length > 0) {
+        const batch = this.outbox.splice(0)
         await this.store.flush()
-      } catch (error) {
-        this.failed = true
-        this.ports?.writeFailed(error)
-        return
+        for (const effect of batch) this.perform(effect)
       }
-      for (const effect of batch) this.perform(effect)
+    } catch (error) {
+      this.fail(error)
+    } finally {
+      // The last synchronous step: a dispatch after it starts a new drain.
+      this.pumping = undefined
     }
+  }
+
+  /** Nothing leaves this peer any more: its store does not take what would have to be there first. */
+  private fail(error: unknown): void {
+    if (this.failed) return
+    this.failed = true
+    this.outbox.length = 0
+    this.ports?.writeFailed(error)
   }
 
   private perform(effect: SchedulerEffect): void {

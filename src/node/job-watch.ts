@@ -1,8 +1,10 @@
 import type { DoneSpan, JobId, JobView, PeerId, ViewChange } from '../scheduler/types.ts'
+import { MAX_WAITING_SPANS } from './limits.ts'
 
-/** Spans of finished items waiting for one slow reader; beyond it the reader is told to look at the whole fold again. */
 interface Subscription {
-  done: DoneSpan[]
+  /** Spans of finished items that wait for a reader that wants them; undefined: it does not, or too many waited. */
+  done: DoneSpan[] | undefined
+  readonly wantsSpans: boolean
   wake: (() => void) | undefined
   changed: boolean
   closed: boolean
@@ -11,8 +13,8 @@ interface Subscription {
 export interface JobChanges {
   /** Resolves true on a change since the last call, false when closed or aborted. */
   next(): Promise<boolean>
-  /** Finished spans since the last call. */
-  takeDone(): DoneSpan[]
+  /** Finished spans since the last call; undefined when there were too many: look at the whole fold. */
+  takeDone(): DoneSpan[] | undefined
   close(): void
 }
 
@@ -38,7 +40,10 @@ export class JobWatch {
 
   viewChanged(change: ViewChange): void {
     for (const subscription of this.subscriptions.get(change.job) ?? []) {
-      subscription.done.push(...change.donePut)
+      if (subscription.done === undefined) continue
+      if (subscription.done.length + change.donePut.length > MAX_WAITING_SPANS) {
+        subscription.done = undefined
+      } else for (const span of change.donePut) subscription.done.push(span)
     }
   }
 
@@ -50,8 +55,19 @@ export class JobWatch {
     }
   }
 
-  subscribe(job: JobId, signal?: AbortSignal): JobChanges {
-    const mine: Subscription = { done: [], wake: undefined, changed: false, closed: false }
+  subscribe(
+    job: JobId,
+    signal?: AbortSignal,
+    options: { readonly spans?: boolean } = {},
+  ): JobChanges {
+    const wantsSpans = options.spans === true
+    const mine: Subscription = {
+      done: wantsSpans ? [] : undefined,
+      wantsSpans,
+      wake: undefined,
+      changed: false,
+      closed: false,
+    }
     let all = this.subscriptions.get(job)
     if (all === undefined) this.subscriptions.set(job, (all = new Set()))
     all.add(mine)
@@ -76,7 +92,11 @@ export class JobWatch {
         mine.changed = false
         return !mine.closed
       },
-      takeDone: () => mine.done.splice(0),
+      takeDone: () => {
+        const taken = mine.done
+        mine.done = wantsSpans ? [] : undefined
+        return taken
+      },
       close,
     }
   }

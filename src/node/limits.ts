@@ -63,3 +63,18 @@ export const DETACH_COPIES = 2
 /** How long a reader that waits for results waits for a keeper that is not connected. */
 export const KEEPER_PATIENCE_MS = 10_000
 export const KEEPER_RETRY_MS = 500
+
+/** Items of a chunk that fail at once when its code cannot be loaded. */
+export const MAX_FAILED_AT_ONCE = 1_000
+
+/** How long a leaving peer waits for the answer to its last STEAL: a GRANT on its way must be handed on. */
+export const STEAL_ANSWER_MS = 1_000
+
+/** Spans that wait for one reader of results as they come; above it the reader looks at the whole fold again. */
+export const MAX_WAITING_SPANS = 10_000
+
+/** Sends to one peer that wait for each other: a pull above it is dropped, and asked again by anti-entropy. */
+export const MAX_WAITING_SENDS = 256
+
+/** Feeds in one version vector: a message's cap (src/node/wire/limits.ts) is 8 192. */
+export const MAX_HEADS_PER_MESSAGE = 4_096

@@ -53,6 +53,8 @@ export class LocalBackend implements MeshBackend {
   private readonly embedded: boolean
   private closing: Promise<void> | undefined
   private resolveLeft: () => void = () => undefined
+  /** Why the peer stopped by itself, if it did (ERR_MESH_DISK_FULL…). */
+  failure: MeshError | undefined
   /** Resolves when the peer has stopped, whoever asked for it. */
   readonly left: Promise<void>
 
@@ -63,6 +65,10 @@ export class LocalBackend implements MeshBackend {
     this.left = new Promise((resolve) => {
       this.resolveLeft = resolve
     })
+    folder.onFailure = (error) => {
+      this.failure = error
+      this.close().catch(() => undefined)
+    }
   }
 
   async status(): Promise<MeshStatus> {
@@ -112,6 +118,8 @@ export class LocalBackend implements MeshBackend {
   }
 
   async job(id: string): Promise<JobInfo> {
+    const view = this.peer.scheduler.job(id as JobId)
+    if (view !== undefined) return infoOfView(this.peer, view)
     const jobs = await this.jobs()
     if (id === 'last') {
       const last = jobs.find((job) => job.author === this.peer.id) ?? jobs[0]
@@ -161,8 +169,7 @@ export class LocalBackend implements MeshBackend {
       nonce: toHex(randomBytes(16)),
     }
     const job = jobIdOf(spec)
-    this.peer.submit(job, spec, Date.now())
-    this.peer.jobSubmitted(job)
+    await this.peer.submit(job, spec, Date.now())
     if (request.detach !== true) return { job, heldBy: this.peer.acknowledged(job) }
     return { job, heldBy: await this.handOver(job, spec) }
   }
@@ -178,7 +185,7 @@ export class LocalBackend implements MeshBackend {
         if (!(await changes.next())) return
         const waitMs = told + WATCH_INTERVAL_MS - performance.now()
         if (waitMs > 0 && this.peer.scheduler.job(job)?.state === 'running') {
-          await Promise.race([pause(waitMs, signal), this.finished(job, signal)])
+          await this.pauseUnlessFinished(job, waitMs, signal)
         }
       }
     } finally {
@@ -238,10 +245,13 @@ export class LocalBackend implements MeshBackend {
   }
 
   private async shutDown(): Promise<void> {
-    await this.folder.closeServer()
-    await this.peer.stop()
-    await this.folder.release()
-    this.resolveLeft()
+    try {
+      await this.folder.closeServer()
+      await this.peer.stop()
+    } finally {
+      await this.folder.release()
+      this.resolveLeft()
+    }
   }
 
   private selfInfo(): PeerInfo {
@@ -277,6 +287,16 @@ export class LocalBackend implements MeshBackend {
     void this.peer.replication.sendJob(target, job)
     const signal = AbortSignal.timeout(DETACH_TIMEOUT_MS)
     return this.until(() => this.peer.acknowledged(job).includes(target), signal)
+  }
+
+  private async pauseUnlessFinished(job: JobId, ms: number, signal?: AbortSignal): Promise<void> {
+    const over = new AbortController()
+    const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
+    try {
+      await Promise.race([pause(ms, either), this.finished(job, either)])
+    } finally {
+      over.abort()
+    }
   }
 
   private finished(job: JobId, signal?: AbortSignal): Promise<boolean> {

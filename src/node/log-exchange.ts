@@ -9,11 +9,14 @@ type Lines = Extract<WireMessage, { kind: 'logs' }>
 /** Log followers served to one peer at a time: bounds what a peer can make us send. */
 const MAX_FOLLOWS_PER_PEER = 64
 const LINES_PER_MESSAGE = 100
+/** Well below the message cap. */
+const BYTES_PER_MESSAGE = 128 * 1024
 
 export interface LogExchangeParts {
   readonly rings: LogRings
   readonly send: (to: PeerId, message: WireMessage) => boolean
   readonly connected: () => PeerId[]
+  readonly isRunning: (job: JobId) => boolean
 }
 
 interface Asked {
@@ -26,7 +29,7 @@ interface Asked {
 export class LogExchange {
   private readonly parts: LogExchangeParts
   private readonly asked = new Map<number, Asked>()
-  private readonly follows = new Map<PeerId, Map<number, () => void>>()
+  private readonly follows = new Map<PeerId, Map<number, { job: JobId; end: () => void }>>()
   private nextId = 1
 
   constructor(parts: LogExchangeParts) {
@@ -57,31 +60,45 @@ export class LogExchange {
   }
 
   peerGone(peer: PeerId): void {
-    for (const unfollow of this.follows.get(peer)?.values() ?? []) unfollow()
+    for (const { end } of [...(this.follows.get(peer)?.values() ?? [])]) end()
     this.follows.delete(peer)
     for (const [id, asked] of this.asked) this.ended(id, asked, peer)
   }
 
   private serve(to: PeerId, { job, follow, id }: Wanted): void {
-    const lines = this.parts.rings.lines(job)
-    for (let i = 0; i < lines.length; i += LINES_PER_MESSAGE) {
-      const part = lines.slice(i, i + LINES_PER_MESSAGE)
-      this.parts.send(to, { kind: 'logs', id, lines: part, end: false })
+    for (const lines of batches(this.parts.rings.lines(job))) {
+      this.parts.send(to, { kind: 'logs', id, lines, end: false })
     }
-    if (!follow) {
-      this.parts.send(to, { kind: 'logs', id, lines: [], end: true })
-      return
-    }
+    if (follow && this.parts.isRunning(job) && this.follow(to, job, id)) return
+    this.parts.send(to, { kind: 'logs', id, lines: [], end: true })
+  }
+
+  /** Lines to come go to `to` until the job ends, it disconnects, or asks anew; false when it follows too much already. */
+  private follow(to: PeerId, job: JobId, id: number): boolean {
     let follows = this.follows.get(to)
     if (follows === undefined) this.follows.set(to, (follows = new Map()))
-    if (follows.size >= MAX_FOLLOWS_PER_PEER) return
+    follows.get(id)?.end()
+    if (follows.size >= MAX_FOLLOWS_PER_PEER) return false
+    const end = () => {
+      unfollow()
+      follows.delete(id)
+    }
     const unfollow = this.parts.rings.follow(job, (line) => {
-      if (!this.parts.send(to, { kind: 'logs', id, lines: [line], end: false })) {
-        unfollow()
-        follows.delete(id)
-      }
+      if (!this.parts.send(to, { kind: 'logs', id, lines: [line], end: false })) end()
     })
-    follows.set(id, unfollow)
+    follows.set(id, { job, end })
+    return true
+  }
+
+  /** The job is over: its followers are told that nothing more comes. */
+  jobEnded(job: JobId): void {
+    for (const [peer, follows] of this.follows) {
+      for (const [id, following] of [...follows]) {
+        if (following.job !== job) continue
+        following.end()
+        this.parts.send(peer, { kind: 'logs', id, lines: [], end: true })
+      }
+    }
   }
 
   private take(from: PeerId, { id, lines, end }: Lines): void {
@@ -96,4 +113,20 @@ export class LogExchange {
     this.asked.delete(id)
     asked.onEnd()
   }
+}
+
+function* batches(lines: readonly LogLine[]): Generator<LogLine[]> {
+  let batch: LogLine[] = []
+  let bytes = 0
+  for (const line of lines) {
+    const size = Buffer.byteLength(line.text) + 128
+    if (batch.length >= LINES_PER_MESSAGE || bytes + size > BYTES_PER_MESSAGE) {
+      if (batch.length > 0) yield batch
+      batch = []
+      bytes = 0
+    }
+    batch.push(line)
+    bytes += size
+  }
+  if (batch.length > 0) yield batch
 }

@@ -37,6 +37,8 @@ export interface Membership {
   readonly meshKey: Uint8Array
   readonly meshId: string
   readonly config: PeerConfig
+  /** Called when the peer cannot go on. */
+  onFailure: (error: MeshError) => void
   /** After start: joins through the ticket's addresses (a new ticket must work; known ones are retried in the background). */
   reach(peer: Peer): Promise<void>
   serve(backend: MeshBackend): Promise<void>
@@ -73,7 +75,8 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
     })
     const bootstrap = [...new Set([...(ticket?.addresses ?? []), ...mesh.addresses])]
     let server: Awaited<ReturnType<typeof serveControl>> | undefined
-    return {
+    const folder: Membership = {
+      onFailure: () => undefined,
       dataDir,
       meshKey: mesh.key,
       meshId: mesh.id,
@@ -89,6 +92,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         bootstrap: mesh.addresses,
         mdns: options.mdns ?? true,
         log: logger,
+        onFailure: (error) => folder.onFailure(error),
       },
       reach: async (peer) => {
         if (ticket !== undefined) await reachTicket(peer, ticket.addresses)
@@ -102,6 +106,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
       closeServer: async () => server?.close(),
       release: () => lock.release(),
     }
+    return folder
   } catch (error) {
     await lock.release()
     throw error

@@ -1,12 +1,14 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { MeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import { pause } from '../base/pause.ts'
 import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
 import { Scheduler } from '../scheduler/scheduler.ts'
 import type {
   Entry,
   JobId,
+  JobSpec,
   PeerFacts,
   PeerId,
   SchedulerEffect,
@@ -29,6 +31,7 @@ import {
   MAX_BLOB_BYTES,
   MAX_FINISHED_JOBS_IN_MEMORY,
   MAX_GOSSIP_BYTES,
+  STEAL_ANSWER_MS,
   STOP_GRACE_MS,
 } from './limits.ts'
 import { LogExchange } from './log-exchange.ts'
@@ -57,6 +60,8 @@ export interface PeerConfig {
   readonly bootstrap: readonly string[]
   readonly mdns: boolean
   readonly log: Logger
+  /** The peer cannot go on, and should be stopped. */
+  readonly onFailure: (error: MeshError) => void
 }
 
 export type JobListener = (event: 'arrived' | 'changed' | 'finished', job: JobId) => void
@@ -92,6 +97,7 @@ export class Peer {
   private readonly finished = new Map<JobId, number>()
   private transportOrNone: Transport | undefined
   private stopping: Promise<void> | undefined
+  private failure: MeshError | undefined
 
   constructor(config: PeerConfig) {
     this.config = config
@@ -154,6 +160,7 @@ export class Peer {
       rings: this.logs,
       send: (to, message) => this.send(to, message),
       connected: () => this.transport.connected(),
+      isRunning: (job) => this.scheduler.job(job)?.state === 'running',
     })
     this.advertiser = new Advertiser({
       facts: this.facts,
@@ -178,6 +185,7 @@ export class Peer {
       send: (to, message) => this.send(to, message),
       acknowledged: (job, by, held) => this.onAck(by, job, held),
       strike: (peer, reason) => this.strikes.add(peer, reason),
+      log: config.log.child('router'),
     })
   }
 
@@ -224,9 +232,15 @@ export class Peer {
     return () => this.listeners.delete(listener)
   }
 
-  submit(job: JobId, spec: Parameters<typeof this.jobSpec>[1], at: number): void {
-    this.jobSpec(job, spec)
+  /** Takes a job in; resolves when it is written (with no other peer: synced to disk). ERR_MESH_STOPPED, ERR_MESH_DISK_FULL. */
+  async submit(job: JobId, spec: JobSpec, at: number): Promise<void> {
+    if (this.stopping !== undefined)
+      throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
+    if (this.failure !== undefined) throw this.failure
     this.engine.dispatch({ type: 'submitted', job, spec, at })
+    this.recordJob(job, 'running')
+    await this.store.flush({ sync: this.transport.connected().length === 0 })
+    for (const listener of this.listeners) listener('arrived', job)
   }
 
   /** Wall time of the job's end as seen here, ms since the epoch. */
@@ -249,12 +263,6 @@ export class Peer {
 
   private readonly loaded: Entry[][] = []
 
-  private jobSpec(_job: JobId, spec: import('../scheduler/types.ts').JobSpec): void {
-    if (this.stopping !== undefined)
-      throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
-    if (spec.v !== 1) throw new MeshError('ERR_MESH_UNSUPPORTED', `job spec version ${spec.v}`)
-  }
-
   private async loadJobs(): Promise<void> {
     for (const record of await this.store.jobs()) {
       if (record.state !== 'running') {
@@ -263,32 +271,60 @@ export class Peer {
       }
       const entries: Entry[] = []
       for await (const entry of this.store.entries(record.job)) entries.push(entry)
-      if (entries.length > 0) this.loaded.push(entries)
+      if (entries.length === 0) continue
+      this.replication.hold(record.job)
+      this.loaded.push(entries)
     }
   }
 
+  /** Each step is done whatever became of the one before: a full disk must not keep a peer from letting go. */
   private async shutDown(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer)
     this.advertiser.close()
-    if (this.transportOrNone !== undefined) {
-      this.engine.dispatch({ type: 'stopping' })
-      await this.chunks.abortAll(STOP_GRACE_MS)
-      await this.chunks.idle(STOP_GRACE_MS)
-      await this.engine.settled()
-      await this.replication.settled()
+    const failures: unknown[] = []
+    const step = async (work: () => unknown) => {
+      try {
+        await work()
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (this.transportOrNone !== undefined) await step(() => this.handOver())
     this.watch.closeAll()
-    await this.runtime.close()
-    await this.transportOrNone?.stop()
+    await step(() => this.runtime.close())
+    await step(() => this.transportOrNone?.stop())
     this.engine.close()
     this.loopDelay.disable()
-    await this.store.flush({ sync: true }).catch(() => undefined)
-    await this.store.close()
+    await step(() => this.store.flush({ sync: true }))
+    await step(() => this.store.close())
+    for (const error of failures) this.log.error('while stopping', { error: String(error) })
+  }
+
+  /** What this peer holds goes to others: finished items as results, the rest as RELEASE. */
+  private async handOver(): Promise<void> {
+    const leaving = this.advertiser.leaving()
+    for (const peer of this.transport.connected())
+      this.send(peer, { kind: 'advert', bytes: leaving })
+    this.engine.dispatch({ type: 'stopping' })
+    await this.chunks.abortAll(STOP_GRACE_MS)
+    await this.engine.settled()
+    await this.chunks.idle(STOP_GRACE_MS)
+    this.chunks.returnAll()
+    const until = this.engine.now() + STEAL_ANSWER_MS
+    while (this.scheduler.awaitsAnswer() && this.engine.now() < until) await pause(20)
+    await this.engine.settled()
+    await this.replication.settled()
   }
 
   private every(ms: number, work: () => void): void {
-    const timer = setInterval(work, ms)
-    this.timers.push(timer)
+    const guarded = () => {
+      try {
+        work()
+      } catch (error) {
+        this.log.error('periodic work failed', { error: String(error) })
+      }
+    }
+    this.timers.push(setInterval(guarded, ms))
   }
 
   // ------------------------------------------------------------ the scheduler's effects
@@ -328,6 +364,7 @@ export class Peer {
   private jobChanged(job: JobId): void {
     const view = this.scheduler.job(job)
     if (view === undefined) return
+    if (view.state === 'cancelled' && !this.finished.has(job)) return this.jobFinished(job)
     this.watch.jobChanged(view)
     for (const listener of this.listeners) listener('changed', job)
   }
@@ -338,6 +375,7 @@ export class Peer {
     this.finished.set(job, Date.now())
     this.recordJob(job, view.state === 'cancelled' ? 'cancelled' : 'finished')
     this.watch.jobChanged(view)
+    this.logExchange.jobEnded(job)
     for (const listener of this.listeners) listener('finished', job)
     for (const [oldest] of this.finished) {
       if (this.finished.size <= MAX_FINISHED_JOBS_IN_MEMORY) break
@@ -375,10 +413,17 @@ export class Peer {
     this.store.flush().catch((error) => this.writeFailed(error))
   }
 
+  /** The store does not take writes: this peer says so and lets go, since it could keep no promise. */
   private writeFailed(error: unknown): void {
-    const message = `the store cannot be written: ${error instanceof Error ? error.message : String(error)}`
-    this.log.error(message)
-    if (!this.warnings.includes(message)) this.warnings.push(message)
+    if (this.failure !== undefined) return
+    this.failure = isMeshError(error)
+      ? error
+      : new MeshError('ERR_MESH_INTERNAL', `the store cannot be written: ${String(error)}`, {
+          cause: error,
+        })
+    this.log.error('the store cannot be written: this peer stops', { error: String(error) })
+    this.warnings.push(this.failure.message)
+    this.config.onFailure(this.failure)
   }
 
   // ------------------------------------------------------------ jobs
@@ -386,14 +431,11 @@ export class Peer {
   private jobArrived(job: JobId, author: PeerId, from: PeerId | undefined): void {
     if (this.scheduler.job(job) === undefined) return
     if (this.scheduler.job(job)?.state === 'running') this.recordJob(job, 'running')
-    if (author !== this.id) this.send(author, { kind: 'jobAck', job, held: true })
+    if (author !== this.id) {
+      const acknowledge = () => void this.send(author, { kind: 'jobAck', job, held: true })
+      this.store.flush().then(acknowledge, (error: unknown) => this.writeFailed(error))
+    }
     if (from !== undefined) this.replication.sendHeads(from, job, true)
-    for (const listener of this.listeners) listener('arrived', job)
-  }
-
-  /** After a local submit: the record that a restart looks for. */
-  jobSubmitted(job: JobId): void {
-    this.recordJob(job, 'running')
     for (const listener of this.listeners) listener('arrived', job)
   }
 
@@ -458,6 +500,7 @@ export class Peer {
   }
 
   private onAck(from: PeerId, job: JobId, held: boolean): void {
+    if (this.scheduler.job(job)?.author !== this.id) return
     let acks = this.acks.get(job)
     if (acks === undefined) this.acks.set(job, (acks = new Map()))
     acks.set(from, held)

@@ -9,7 +9,12 @@ import type {
 } from '../scheduler/types.ts'
 import { jobIdOf } from '../store/entry-codec.ts'
 import type { FeedHead, FeedId, Run, Store } from '../store/types.ts'
-import { MAX_BUFFERED_ENTRIES, MAX_RUN_MESSAGE_BYTES } from './limits.ts'
+import {
+  MAX_BUFFERED_ENTRIES,
+  MAX_HEADS_PER_MESSAGE,
+  MAX_RUN_MESSAGE_BYTES,
+  MAX_WAITING_SENDS,
+} from './limits.ts'
 import type { WireMessage } from './wire/messages.ts'
 
 export interface ReplicationParts {
@@ -41,7 +46,7 @@ export class Replication {
   /** Jobs that are over and only in the store: what still comes for them is kept, and changes nothing. */
   private readonly ended = new Set<JobId>()
   /** Sends to one peer are in order: each waits for the one before. */
-  private readonly sending = new Map<PeerId, Promise<void>>()
+  private readonly sending = new Map<PeerId, { last: Promise<void>; waiting: number }>()
 
   constructor(parts: ReplicationParts) {
     this.parts = parts
@@ -59,9 +64,22 @@ export class Replication {
     for (const cursors of this.sent.values()) cursors.delete(job)
   }
 
+  /** The job is being taken up from the store: what comes for it waits until `loaded`. */
+  hold(job: JobId): void {
+    this.loading.set(job, [])
+  }
+
+  loaded(job: JobId): void {
+    const entries = this.loading.get(job) ?? []
+    this.loading.delete(job)
+    if (entries.length > 0) {
+      this.parts.dispatch({ type: 'entriesReceived', entries, from: undefined })
+    }
+  }
+
   /** Resolves when every send so far has been handed to the transport. */
   async settled(): Promise<void> {
-    await Promise.all(this.sending.values())
+    await Promise.all([...this.sending.values()].map(({ last }) => last))
   }
 
   // ------------------------------------------------------------ out
@@ -72,7 +90,9 @@ export class Replication {
       for (;;) {
         const run = await this.nextOwnRun(to, job)
         if (run === undefined) return
-        if (!this.parts.send(to, { kind: 'entries', runs: [run] })) return
+        if (this.parts.send(to, { kind: 'entries', runs: [run] })) continue
+        this.sent.get(to)?.delete(job)
+        return
       }
     })
   }
@@ -148,8 +168,13 @@ export class Replication {
     return this.ended.has(job) || this.parts.scheduler.job(job) !== undefined
   }
 
+  /** In parts when there are more feeds than one message holds: the other side compares feed by feed. */
   sendHeads(to: PeerId, job: JobId, reply: boolean): void {
-    this.parts.send(to, { kind: 'heads', job, heads: [...this.parts.store.heads(job)], reply })
+    const heads = this.parts.store.heads(job)
+    for (let i = 0; i === 0 || i < heads.length; i += MAX_HEADS_PER_MESSAGE) {
+      const part = heads.slice(i, i + MAX_HEADS_PER_MESSAGE)
+      this.parts.send(to, { kind: 'heads', job, heads: part, reply: reply && i === 0 })
+    }
   }
 
   // ------------------------------------------------------------ in
@@ -264,12 +289,23 @@ export class Replication {
   }
 
   private inOrder(peer: PeerId, work: () => Promise<void>): Promise<void> {
-    const before = this.sending.get(peer) ?? Promise.resolve()
-    const after = before.then(work).catch((error: unknown) => {
-      this.parts.log.warn('send failed', { peer: peer.slice(0, 8), error: String(error) })
-    })
-    this.sending.set(peer, after)
-    return after
+    let chain = this.sending.get(peer)
+    if (chain === undefined) {
+      chain = { last: Promise.resolve(), waiting: 0 }
+      this.sending.set(peer, chain)
+    }
+    if (chain.waiting >= MAX_WAITING_SENDS) return chain.last
+    const mine = chain
+    mine.waiting += 1
+    mine.last = mine.last
+      .then(work)
+      .catch((error: unknown) => {
+        this.parts.log.warn('send failed', { peer: peer.slice(0, 8), error: String(error) })
+      })
+      .then(() => {
+        mine.waiting -= 1
+      })
+    return mine.last
   }
 }
 

@@ -103,7 +103,7 @@ async function* asTheyCome(
   options: ResultsOptions,
 ): AsyncGenerator<DoneSpan> {
   const yielded = new RangeSet()
-  const changes = parts.watch.subscribe(job, options.signal)
+  const changes = parts.watch.subscribe(job, options.signal, { spans: true })
   try {
     let pending = [...parts.scheduler.doneSpans(job)]
     for (;;) {
@@ -113,7 +113,7 @@ async function* asTheyCome(
           yield { ...span, lo, hi }
         }
       }
-      pending = changes.takeDone()
+      pending = changes.takeDone() ?? unread(parts.scheduler, job, yielded)
       if (pending.length > 0) continue
       const view = parts.scheduler.job(job)
       const ended = view === undefined || view.state === 'finished' || view.state === 'cancelled'

@@ -1,3 +1,5 @@
+import { isMeshError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
 import type { JobId, PeerId, SchedulerCore, SchedulerEvent } from '../scheduler/types.ts'
 import { MAX_INTRODUCTIONS } from './limits.ts'
 import type { LogExchange } from './log-exchange.ts'
@@ -21,6 +23,7 @@ export interface RouterParts {
   readonly send: (to: PeerId, message: WireMessage) => boolean
   readonly acknowledged: (job: JobId, by: PeerId, held: boolean) => void
   readonly strike: (peer: PeerId, reason: string) => void
+  readonly log: Logger
 }
 
 /** Takes in what other peers say: decodes it, and hands each kind to who deals with it. False answers count against the sender. */
@@ -48,7 +51,12 @@ export class Router {
     try {
       return work()
     } catch (error) {
-      this.parts.strike(from, error instanceof Error ? error.message : String(error))
+      // Only what breaks the protocol is the sender's fault; a fault of ours is not.
+      if (!isMeshError(error, 'ERR_MESH_PROTOCOL')) {
+        this.parts.log.error('a message could not be dealt with', { error: String(error) })
+        return true
+      }
+      this.parts.strike(from, error.message)
       return false
     }
   }
@@ -89,6 +97,9 @@ export class Router {
 
   private onHello(from: PeerId, hello: Message<'hello'>): boolean {
     this.takeAdvert(hello.advert)
+    // A newer advert may have come by another way, before the link stood.
+    const facts = this.parts.roster.facts(from)
+    if (facts !== undefined) this.parts.dispatch({ type: 'peerSeen', facts })
     this.introduce(from, hello.advert)
     for (const job of hello.jobs) {
       if (this.parts.replication.knows(job)) this.parts.replication.sendHeads(from, job, true)

@@ -179,6 +179,11 @@ export class Scheduler implements SchedulerCore {
     return this.core.jobs.get(job)?.fold.dones ?? []
   }
 
+  /** Whether a STEAL of this peer waits for its answer: a peer that leaves waits for it, since a GRANT may be on its way. */
+  awaitsAnswer(): boolean {
+    return this.core.active.some((run) => run.thief.asked !== undefined)
+  }
+
   forget(job: JobId): void {
     this.intake.forget(job)
   }

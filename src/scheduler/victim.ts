@@ -103,6 +103,8 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
   if (core.stopping || run.ended || run.todo.size === 0) return false
   const { grain } = run
   const facts = core.peers.get(thief.peer)
+  // It lends nothing any more: it is leaving.
+  if (facts?.slots === 0) return false
   const { self } = core
   const perMs = run.rate.perMs
   const rate = thief.rate

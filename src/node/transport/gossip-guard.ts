@@ -26,10 +26,7 @@ interface Incoming {
  * handler: libp2p's middleware would do, but libp2p (3.3) adds the handler to the list of middleware at each stream, so that from
  * the second one on outgoing streams are handled as incoming ones.
  */
-export function watchGossip(
-  pubsub: object,
-  onFault: (peer: PeerId, reason: string) => void,
-): void {
+export function watchGossip(pubsub: object, onFault: (peer: PeerId, reason: string) => void): void {
   const incoming = pubsub as Incoming
   const handle = incoming.onIncomingStream
   incoming.onIncomingStream = function onIncomingStream(stream, connection) {

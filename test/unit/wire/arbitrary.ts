@@ -56,7 +56,15 @@ export const messages: {
   }),
   advert: fc.record({ kind: kind('advert'), bytes: fc.uint8Array({ maxLength: 4096 }) }),
   entries: fc.record({ kind: kind('entries'), runs }),
-  steal: fc.record({ kind: kind('steal'), job, session, nonce: uint, rate, idle: uint, head: uint }),
+  steal: fc.record({
+    kind: kind('steal'),
+    job,
+    session,
+    nonce: uint,
+    rate,
+    idle: uint,
+    head: uint,
+  }),
   stealAnswer: fc.record({
     kind: kind('stealAnswer'),
     job,
@@ -124,7 +132,11 @@ export const advertOf = (self: PeerId): fc.Arbitrary<Advert> =>
 /** `bytes` with some damage: bytes changed, cut out, put in, the end cut off. */
 export function damaged(bytes: Uint8Array): fc.Arbitrary<Uint8Array> {
   const place = fc.nat(Math.max(0, bytes.length - 1))
-  const change = fc.record({ at: place, remove: fc.nat(3), insert: fc.uint8Array({ maxLength: 3 }) })
+  const change = fc.record({
+    at: place,
+    remove: fc.nat(3),
+    insert: fc.uint8Array({ maxLength: 3 }),
+  })
   return fc
     .tuple(fc.array(change, { minLength: 1, maxLength: 4 }), fc.option(place))
     .map(([changes, end]) => {

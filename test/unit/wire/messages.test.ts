@@ -1,6 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isMeshError } from '../../../src/base/errors.ts'
+import { decodeMessage, decodeRuns } from '../../../src/node/wire/decode.ts'
+import { encodeMessage, encodeRuns } from '../../../src/node/wire/encode.ts'
 import {
   MAX_FEEDS,
   MAX_GOSSIP_BYTES,
@@ -10,14 +12,7 @@ import {
   MAX_RUNNING,
   MAX_RUNS,
 } from '../../../src/node/wire/limits.ts'
-import {
-  decodeMessage,
-  decodeRuns,
-  encodeMessage,
-  encodeRuns,
-  KINDS,
-  type WireMessage,
-} from '../../../src/node/wire/messages.ts'
+import { KINDS, type WireMessage } from '../../../src/node/wire/messages.ts'
 import type { JobId, PeerId, SessionId } from '../../../src/scheduler/types.ts'
 import { damaged, message, messages, run } from './arbitrary.ts'
 
@@ -96,7 +91,9 @@ describe('messages', () => {
   it('above the cap are refused on both sides', () => {
     const large = { entries: [new Uint8Array(16_000)], signature: new Uint8Array(64) }
     const many: WireMessage = { kind: 'entries', runs: Array.from({ length: 70 }, () => large) }
-    expect(() => encodeMessage(many)).toThrow(expect.objectContaining({ code: 'ERR_MESH_PROTOCOL' }))
+    expect(() => encodeMessage(many)).toThrow(
+      expect.objectContaining({ code: 'ERR_MESH_PROTOCOL' }),
+    )
     expect(survives(decodeMessage, new Uint8Array(MAX_MESSAGE_BYTES + 1))).toBe(false)
   })
 
@@ -127,7 +124,10 @@ describe('messages', () => {
       }),
     ],
     heads: [MAX_FEEDS, (n) => ({ kind: 'heads', job: J, heads: Array(n).fill(head), reply: true })],
-    'log lines': [MAX_LOG_LINES, (n) => ({ kind: 'logs', id: 1, lines: Array(n).fill(line), end: true })],
+    'log lines': [
+      MAX_LOG_LINES,
+      (n) => ({ kind: 'logs', id: 1, lines: Array(n).fill(line), end: true }),
+    ],
   }
   it.each(Object.keys(lists))('as many %s as allowed, not one more', (name) => {
     const [max, build] = lists[name]!

@@ -12,7 +12,10 @@ const host = fc.oneof(
   fc
     .array(fc.integer({ min: 1, max: 0xffff }), { minLength: 8, maxLength: 8 })
     .map((groups) => `/ip6/${groups.map((group) => group.toString(16)).join(':')}`),
-  fc.domain().filter((name) => name.length < 100).map((name) => `/dns4/${name}`),
+  fc
+    .domain()
+    .filter((name) => name.length < 100)
+    .map((name) => `/dns4/${name}`),
 )
 const address = fc
   .tuple(host, fc.integer({ min: 1, max: 65_535 }), fc.option(peerText, { nil: undefined }))
@@ -34,9 +37,11 @@ function isRefused(text: string): boolean {
 
 const sample = encodeTicket({
   meshKey: new Uint8Array(32).map((_, i) => i * 7),
-  addresses: ['/ip4/192.0.2.7/tcp/4001', '/ip4/198.51.100.9/tcp/4001', '/dns4/example.com/tcp/4001'].map(
-    (at) => `${at}/p2p/${peerIdText(new Uint8Array(32).fill(5))}`,
-  ),
+  addresses: [
+    '/ip4/192.0.2.7/tcp/4001',
+    '/ip4/198.51.100.9/tcp/4001',
+    '/dns4/example.com/tcp/4001',
+  ].map((at) => `${at}/p2p/${peerIdText(new Uint8Array(32).fill(5))}`),
 })
 
 describe('tickets', () => {
