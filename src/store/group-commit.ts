@@ -4,7 +4,7 @@ import type { Change, KeyValue } from './key-value.ts'
 import { SYNC_AFTER_MS } from './limits.ts'
 
 export interface GroupCommitParts {
-  readonly kv: Pick<KeyValue, 'write'>
+  readonly kv: Pick<KeyValue, 'write' | 'sync'>
   /** Everything staged so far; called just before it is written. */
   readonly take: () => Change[]
   /** What was taken last is in the database. */
@@ -44,10 +44,30 @@ export class GroupCommit {
   touch(): void {
     this.check()
     this.touched++
+    this.arm()
+  }
+
+  private arm(): void {
     this.timer ??= setTimeout(() => {
       this.timer = undefined
-      this.flush({ sync: true }).catch(() => {})
+      this.syncSoon().catch(() => {})
     }, SYNC_AFTER_MS)
+  }
+
+  /** The sync that nobody waits for: beside the writes, where the database can do that. */
+  private async syncSoon(): Promise<void> {
+    const { kv } = this.parts
+    if (kv.sync === undefined) return this.flush({ sync: true })
+    const upTo = this.touched
+    await this.flush()
+    try {
+      await kv.sync()
+    } catch (error) {
+      if (this.failure === undefined) this.fail(error, undefined)
+      return
+    }
+    this.synced = Math.max(this.synced, upTo)
+    if (this.touched > this.synced && this.failure === undefined) this.arm()
   }
 
   /** Throws what an earlier write failed with, or ERR_MESH_STOPPED after close. */
@@ -109,12 +129,12 @@ export class GroupCommit {
     }
   }
 
-  private fail(error: unknown, group: Group): void {
+  private fail(error: unknown, group: Group | undefined): void {
     this.failure = error
     clearTimeout(this.timer)
     this.timer = undefined
     this.parts.logger?.error('the store cannot be written', { error: String(error) })
-    group.reject(error)
+    group?.reject(error)
     this.next?.reject(error)
     this.next = undefined
   }

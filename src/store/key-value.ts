@@ -16,6 +16,8 @@ export interface KeyValue {
   getSync(key: Buffer): Buffer | undefined
   /** All changes or none; with `sync`, on the disk when it resolves. */
   write(changes: readonly Change[], sync: boolean): Promise<void>
+  /** Brings to the disk what was written before, without holding up the next write as a synced write does; optional. */
+  sync?(): Promise<void>
   /** Rows in key order, as they were when the iteration began, some hundred at a time. */
   rows(range: KeyRange): AsyncIterable<readonly Row[]>
   /** The last row of a range. */
