@@ -56,8 +56,13 @@ export class Engine {
 
   dispatch(event: SchedulerEvent): void {
     if (this.failed) return
+    const local: SchedulerEffect[] = []
     try {
-      for (const effect of this.scheduler.handle(event, this.now())) this.accept(effect)
+      for (const effect of this.scheduler.handle(event, this.now())) {
+        if (this.accept(effect) === 'local') local.push(effect)
+      }
+      // After all of this event's entries are staged: what runs here may dispatch the next event.
+      for (const effect of local) this.perform(effect)
     } catch (error) {
       this.fail(error)
       return
@@ -76,25 +81,30 @@ export class Engine {
     this.failed = true
   }
 
-  /** Local effects happen now; the rest waits for the write. */
-  private accept(effect: SchedulerEffect): void {
+  /** Entries, views and timers are taken in at once; what stays on this machine need not wait for the write, the rest does. */
+  private accept(effect: SchedulerEffect): 'taken' | 'local' | 'waits' {
     switch (effect.type) {
       case 'append':
         this.store.append(effect.entry)
-        return
+        return 'taken'
       case 'changeView':
         this.store.stageView(effect.change)
-        this.outbox.push(effect)
-        return
+        return 'local'
       case 'setTimer':
         this.setTimer(effect.timer, effect.at)
-        return
+        return 'taken'
       case 'clearTimer':
         clearTimeout(this.timers.get(effect.timer))
         this.timers.delete(effect.timer)
-        return
+        return 'taken'
+      case 'startChunk':
+      case 'abortChunk':
+      case 'jobChanged':
+      case 'jobFinished':
+        return 'local'
       default:
         this.outbox.push(effect)
+        return 'waits'
     }
   }
 

@@ -14,7 +14,11 @@ function offer(from: TestPeer, to: TestPeer, bytes: Uint8Array, chunk?: number):
   return from.transport.offerBlob(to.id, hashOf(bytes), bytes.length, source)
 }
 
-async function fetch(from: TestPeer, to: TestPeer, hash: BlobHash): Promise<Uint8Array | undefined> {
+async function fetch(
+  from: TestPeer,
+  to: TestPeer,
+  hash: BlobHash,
+): Promise<Uint8Array | undefined> {
   const found = await to.transport.fetchBlob(from.id, hash)
   if (found === undefined) return undefined
   const bytes = await collect(found.source)
@@ -75,9 +79,9 @@ describe('blobs', () => {
     const [a, b] = await mesh.pair()
     const { bytes, hash } = blob(2 * MIB)
     b.blobs.set(hash, bytes)
-    await expect(
-      a.transport.fetchBlob(b.id, hash, { maxBytes: MIB }),
-    ).rejects.toMatchObject({ code: 'ERR_MESH_TOO_LARGE' })
+    await expect(a.transport.fetchBlob(b.id, hash, { maxBytes: MIB })).rejects.toMatchObject({
+      code: 'ERR_MESH_TOO_LARGE',
+    })
     expect(Buffer.compare((await fetch(b, a, hash))!, bytes)).toBe(0)
     expect(a.transport.strikes()).toEqual([])
   })
@@ -162,9 +166,9 @@ describe('blobs', () => {
     expect([...(await fetch(a, b, blob(9).hash))!]).toEqual([1, 2, 3])
     expect([...a.transport.strikes(), ...b.transport.strikes()]).toEqual([])
     const late = AbortSignal.abort()
-    await expect(
-      b.transport.fetchBlob(a.id, slow.hash, { signal: late }),
-    ).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_MESH_/) })
+    await expect(b.transport.fetchBlob(a.id, slow.hash, { signal: late })).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_MESH_/),
+    })
   })
 
   it('left half read: the stream is let go, the next one works', async () => {
@@ -241,9 +245,9 @@ describe('blobs', () => {
       yield new Uint8Array(100_000)
       throw new Error('the disk broke')
     }
-    await expect(
-      a.transport.offerBlob(b.id, blob(1).hash, 200_000, broken()),
-    ).rejects.toThrow('the disk broke')
+    await expect(a.transport.offerBlob(b.id, blob(1).hash, 200_000, broken())).rejects.toThrow(
+      'the disk broke',
+    )
     expect(await offer(a, b, blob(1000).bytes)).toBe(true)
     expect(taken).toBe('1000 bytes')
     expect(b.transport.strikes()).toEqual([])

@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { BlobHash, PeerId } from '../../../src/scheduler/types.ts'
 import { createTransport } from '../../../src/node/transport/libp2p-transport.ts'
 import type {
   Topic,
@@ -7,6 +6,7 @@ import type {
   TransportEvents,
   TransportOptions,
 } from '../../../src/node/transport/types.ts'
+import type { BlobHash, PeerId } from '../../../src/scheduler/types.ts'
 
 /** Far beyond what anything here takes on a busy machine: a test that waits in vain says for what. */
 const PATIENCE_MS = 20_000

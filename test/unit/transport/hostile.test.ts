@@ -221,28 +221,35 @@ describe('as gossip', () => {
     await expectStruck(connection)
   })
 
-  it.each(['adverts', 'jobs', 'entries'] as const)('a message on %s that the node refuses', async (topic) => {
-    await mesh.stop()
-    mesh = new Mesh()
-    victim = await mesh.peer({ override: { onGossip: () => false } })
-    friend = await mesh.peer()
-    await mesh.connect(victim, friend)
-    await victim.untilGossips(1)
-    await friend.untilGossips(1)
-    const culprit = await mesh.peer()
-    await mesh.connect(culprit, victim)
-    await culprit.untilGossips(1)
-    culprit.transport.publish(topic, randomBytes(64))
-    await culprit.until('cut off', () => culprit.down.length > 0)
-    expect(victim.transport.strikes()).toMatchObject([{ peer: culprit.id, count: 1 }])
-    expect(friend.down).toEqual([])
-  })
+  it.each(['adverts', 'jobs', 'entries'] as const)(
+    'a message on %s that the node refuses',
+    async (topic) => {
+      await mesh.stop()
+      mesh = new Mesh()
+      victim = await mesh.peer({ override: { onGossip: () => false } })
+      friend = await mesh.peer()
+      await mesh.connect(victim, friend)
+      await victim.untilGossips(1)
+      await friend.untilGossips(1)
+      const culprit = await mesh.peer()
+      await mesh.connect(culprit, victim)
+      await culprit.untilGossips(1)
+      culprit.transport.publish(topic, randomBytes(64))
+      await culprit.until('cut off', () => culprit.down.length > 0)
+      expect(victim.transport.strikes()).toMatchObject([{ peer: culprit.id, count: 1 }])
+      expect(friend.down).toEqual([])
+    },
+  )
 })
 
 describe('without the key', () => {
   it('garbage to the port: closed, counted for nobody in particular, members are served', async () => {
     const [, , host, , port] = victim.address.split('/')
-    for (const said of [randomBytes(100), randomBytes(65_536), Buffer.from('GET / HTTP/1.1\r\n\r\n')]) {
+    for (const said of [
+      randomBytes(100),
+      randomBytes(65_536),
+      Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    ]) {
       const before = totalStrikes(victim)
       const socket = connectSocket(Number(port), host)
       socket.on('error', () => undefined)

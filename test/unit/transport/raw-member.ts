@@ -1,8 +1,8 @@
 /** A libp2p node with the mesh's key that says whatever it likes. */
 import '../../../src/node/transport/polyfill.ts'
+import type { Connection, Stream } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { preSharedKey } from '@libp2p/pnet'
-import type { Connection, Stream } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -30,7 +30,10 @@ export class RawMember {
       connectionEncrypters: [noise()],
       streamMuxers: [
         yamux({
-          streamOptions: { maxStreamWindowSize: windowBytes, maxReadBufferLength: 64 * 1024 * 1024 },
+          streamOptions: {
+            maxStreamWindowSize: windowBytes,
+            maxReadBufferLength: 64 * 1024 * 1024,
+          },
         }),
       ],
     })
@@ -60,7 +63,10 @@ export class RawMember {
   }
 
   /** Both direct streams, the preface sent: a member like any other, so far. Resolves with the one to write on. */
-  async join(peer: TestPeer, take: (stream: Stream) => void = () => undefined): Promise<{
+  async join(
+    peer: TestPeer,
+    take: (stream: Stream) => void = () => undefined,
+  ): Promise<{
     connection: Connection
     direct: Stream
   }> {
