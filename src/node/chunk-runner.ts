@@ -48,6 +48,8 @@ export interface ChunkRunnerParts {
   readonly peer: { readonly id: PeerId; readonly name: string }
   readonly dispatch: (event: SchedulerEvent) => void
   readonly log: Logger
+  /** Something that the peer's user should see in `mesh status`. */
+  readonly warn: (message: string) => void
 }
 
 /** Carries out startChunk, abortChunk and placeResult: prepares code and input, runs the worker, brings the output to its keeper. */
@@ -112,7 +114,9 @@ export class ChunkRunner {
       },
       (error: unknown) => {
         if (!this.placing.delete(effect.chunk)) return
-        this.parts.log.error('result could not be kept', { error: String(error) })
+        const why = error instanceof Error ? error.message : String(error)
+        this.parts.log.error('result could not be kept', { error: why })
+        this.parts.warn(`results cannot be kept here: ${why}`)
         this.giveBack(effect.chunk)
       },
     )

@@ -78,3 +78,6 @@ export const MAX_WAITING_SENDS = 256
 
 /** Feeds in one version vector: a message's cap (src/node/wire/limits.ts) is 8 192. */
 export const MAX_HEADS_PER_MESSAGE = 4_096
+
+/** Warnings shown by `mesh status`. */
+export const MAX_WARNINGS = 20

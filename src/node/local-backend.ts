@@ -195,7 +195,7 @@ export class LocalBackend implements MeshBackend {
 
   results(job: JobId, options: ResultsOptions): AsyncIterable<ResultSpan> {
     const { scheduler, store, exchange, watch } = this.peer
-    return streamResults({ scheduler, store, exchange, watch }, job, options)
+    return streamResults({ scheduler, store, exchange, watch, self: this.peer.id }, job, options)
   }
 
   async *logs(

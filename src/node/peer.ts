@@ -31,6 +31,8 @@ import {
   MAX_BLOB_BYTES,
   MAX_FINISHED_JOBS_IN_MEMORY,
   MAX_GOSSIP_BYTES,
+  MAX_INTRODUCTIONS,
+  MAX_WARNINGS,
   STEAL_ANSWER_MS,
   STOP_GRACE_MS,
 } from './limits.ts'
@@ -143,6 +145,7 @@ export class Peer {
       peer: { id: this.id, name: config.name },
       dispatch,
       log: config.log.child('chunks'),
+      warn: (message) => this.warn(message),
     })
     this.replication = new Replication({
       store: this.store,
@@ -376,10 +379,19 @@ export class Peer {
     this.recordJob(job, view.state === 'cancelled' ? 'cancelled' : 'finished')
     this.watch.jobChanged(view)
     this.logExchange.jobEnded(job)
+    this.tellEnd(job, view.author)
     for (const listener of this.listeners) listener('finished', job)
     for (const [oldest] of this.finished) {
       if (this.finished.size <= MAX_FINISHED_JOBS_IN_MEMORY) break
       this.forgetJob(oldest)
+    }
+  }
+
+  /** The author's peers hear of the end directly, since gossip may be lost and the author may leave at once. */
+  private tellEnd(job: JobId, author: PeerId): void {
+    if (author !== this.id) return
+    for (const peer of this.transport.connected().slice(0, MAX_INTRODUCTIONS)) {
+      void this.replication.push(peer, job)
     }
   }
 
@@ -413,6 +425,12 @@ export class Peer {
     this.store.flush().catch((error) => this.writeFailed(error))
   }
 
+  private warn(message: string): void {
+    if (!this.warnings.includes(message) && this.warnings.length < MAX_WARNINGS) {
+      this.warnings.push(message)
+    }
+  }
+
   /** The store does not take writes: this peer says so and lets go, since it could keep no promise. */
   private writeFailed(error: unknown): void {
     if (this.failure !== undefined) return
@@ -422,7 +440,7 @@ export class Peer {
           cause: error,
         })
     this.log.error('the store cannot be written: this peer stops', { error: String(error) })
-    this.warnings.push(this.failure.message)
+    this.warn(this.failure.message)
     this.config.onFailure(this.failure)
   }
 

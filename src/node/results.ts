@@ -1,7 +1,7 @@
 import { MeshError } from '../base/errors.ts'
 import { pause } from '../base/pause.ts'
 import { RangeSet } from '../scheduler/range-set.ts'
-import type { DoneSpan, JobId, SchedulerCore } from '../scheduler/types.ts'
+import type { DoneSpan, JobId, PeerId, SchedulerCore } from '../scheduler/types.ts'
 import type { Store } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { JobWatch } from './job-watch.ts'
@@ -13,6 +13,7 @@ export interface ResultsParts {
   readonly store: Store
   readonly exchange: BlobExchange
   readonly watch: JobWatch
+  readonly self: PeerId
 }
 
 /** Streams a job's results, a span of finished items at a time; holds one result in memory, whatever the job's size. */
@@ -52,10 +53,19 @@ async function bytesOf(
       await parts.exchange.ensure(hash, [...keepers, span.author])
       return await parts.store.blobs.get(hash)
     } catch (cause) {
+      if (keepers.every((keeper) => keeper === parts.self)) throw resultGone(span, cause)
       if (performance.now() >= until || signal?.aborted) throw keepersAway(span, keepers, cause)
       await pause(KEEPER_RETRY_MS, signal)
     }
   }
+}
+
+function resultGone({ lo, hi }: DoneSpan, cause: unknown): MeshError {
+  return new MeshError(
+    'ERR_MESH_RESULT_LOST',
+    `the results of items ${lo}..${hi} were kept in this peer's own folder, and are not there any more: submit the job again`,
+    { cause, details: { lo, hi } },
+  )
 }
 
 function keepersAway(span: DoneSpan, keepers: readonly string[], cause: unknown): MeshError {

@@ -10,6 +10,7 @@ import { Blame, OUTSIDE_DEATHS } from './blame.ts'
 import { explainDeath } from './death.ts'
 import {
   ABORT_GRACE_MS,
+  ANSWER_TIMEOUT_MS,
   CAREFUL_MS,
   CHUNK_OUTPUT_BYTES,
   FAILURES_PER_SEGMENT,
@@ -47,6 +48,8 @@ interface Leg {
   mark: number
   exact: boolean
   markedAt: number
+  /** The worker has shown that it listens. */
+  answered: boolean
 }
 
 let nextRun = 1
@@ -68,6 +71,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
   private leg: Leg | undefined
   private aborted = false
   private abortTimer: NodeJS.Timeout | undefined
+  private answerTimer: NodeJS.Timeout | undefined
   private limitTimer: NodeJS.Timeout | undefined
   private readonly blame: Blame
   private loadDeaths = 0
@@ -161,6 +165,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
       mark: this.reached,
       exact: true,
       markedAt: now,
+      answered: false,
     }
     this.leg = leg
     const budgetLeft = Math.max(0, request.budgetMs - this.elapsedMs)
@@ -181,6 +186,17 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
       this,
     )
     if (request.timeLimitMs !== undefined) this.watchLimit(leg, worker)
+    this.watchAnswer(leg, worker)
+  }
+
+  /** A task can close the pipe that its worker listens on: the next run would wait for ever. */
+  private watchAnswer(leg: Leg, worker: WorkerProcess): void {
+    clearTimeout(this.answerTimer)
+    this.answerTimer = setTimeout(() => {
+      setImmediate(() => {
+        if (this.leg === leg && !leg.answered) worker.kill('deaf')
+      })
+    }, ANSWER_TIMEOUT_MS)
   }
 
   private watchLimit(leg: Leg, worker: WorkerProcess): void {
@@ -201,6 +217,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
 
   private endLeg(elapsedMs: number): void {
     clearTimeout(this.limitTimer)
+    clearTimeout(this.answerTimer)
     this.elapsedMs += elapsedMs
     this.leg = undefined
   }
@@ -221,6 +238,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
   onMark(run: number, item: number, exact: boolean): void {
     const { leg } = this
     if (leg === undefined || run !== leg.run || item < leg.mark || item >= leg.hi) return
+    leg.answered = true
     leg.mark = item
     leg.exact = exact
     leg.markedAt = performance.now()
@@ -236,7 +254,9 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     worker.events = undefined
     worker.served += this.reached - leg.lo
     this.worker = undefined
-    this.endLeg(frame.elapsedMs)
+    // What a worker says of time is what the task's own code may have bent.
+    const atMost = performance.now() - leg.startedAt
+    this.endLeg(frame.elapsedMs >= 0 && frame.elapsedMs <= atMost ? frame.elapsedMs : atMost)
     this.workers.release(worker, this.request)
     if (frame.ended === 'inputLost') {
       this.fail(
@@ -356,5 +376,6 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     this.settled = true
     clearTimeout(this.abortTimer)
     clearTimeout(this.limitTimer)
+    clearTimeout(this.answerTimer)
   }
 }

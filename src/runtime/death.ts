@@ -30,6 +30,10 @@ export function explainDeath(death: Death, timeLimitMs: number | undefined): Dea
   if (death.killed === 'loadTime') {
     return inside('ERR_MESH_WORKER_DIED', 'the task took too long to load and was killed')
   }
+  if (death.killed === 'deaf') {
+    const message = 'the worker did not answer, and was killed'
+    return { error: { code: 'ERR_MESH_WORKER_DIED', name: 'MeshError', message }, outside: true }
+  }
   if (death.killed === 'protocol') {
     return inside(
       'ERR_MESH_WORKER_DIED',

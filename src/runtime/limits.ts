@@ -95,3 +95,6 @@ export function idleLimit(slots: number): number {
  * VmData 573 MB on 24.11 and 26.10, 49 MB on 20.20 and 22.21.
  */
 export const V8_RESERVED_BYTES = Number.parseInt(process.versions.node, 10) >= 23 ? 512 * MiB : 0
+
+/** A worker that is given a run says so before its first item; one that does not within this time cannot hear. */
+export const ANSWER_TIMEOUT_MS = 10_000

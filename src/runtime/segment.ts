@@ -40,10 +40,36 @@ function createPacker(): Packr {
 const packer = createPacker()
 const unpacker = new Unpackr(VALUE_OPTIONS)
 
+/** msgpackr reads a key `__proto__` back as another one, since it would change the object itself: such a value is refused. */
+function pack(value: unknown): Buffer {
+  const bytes = packer.pack(value)
+  if (bytes.includes(PROTO_KEY) && hasProtoKey(value, new Set())) {
+    throw new TypeError('an object with a property named __proto__')
+  }
+  return bytes
+}
+
+const PROTO_KEY = Buffer.from('__proto__')
+
+function hasProtoKey(value: unknown, seen: Set<unknown>): boolean {
+  if (value === null || typeof value !== 'object' || seen.has(value)) return false
+  seen.add(value)
+  if (value instanceof Map) {
+    return [...value].some(([k, v]) => hasProtoKey(k, seen) || hasProtoKey(v, seen))
+  }
+  if (value instanceof Set || Array.isArray(value)) {
+    return [...value].some((it) => hasProtoKey(it, seen))
+  }
+  if (ArrayBuffer.isView(value)) return false
+  return (
+    Object.hasOwn(value, '__proto__') || Object.values(value).some((it) => hasProtoKey(it, seen))
+  )
+}
+
 /** One value as msgpack: a job's args. @throws ERR_MESH_VALUE_UNSENDABLE, ERR_MESH_VALUE_TOO_LARGE */
 export function encodeValue(value: unknown): Uint8Array {
   try {
-    const bytes = packer.pack(value)
+    const bytes = pack(value)
     if (bytes.length > MAX_VALUE_BYTES) throw tooLarge(bytes.length)
     return bytes
   } catch (error) {
@@ -74,7 +100,7 @@ export function encodeSegmentParts(
 ): Uint8Array[] {
   let packed: Uint8Array
   try {
-    packed = packer.pack(values)
+    packed = pack(values)
   } catch (error) {
     throw findUnsendable(values) ?? unsendable(error)
   }
@@ -99,7 +125,7 @@ export function encodeSegmentParts(
 export function findUnsendable(values: readonly unknown[]): MeshError | undefined {
   for (let i = 0; i < values.length; i++) {
     try {
-      const sizeBytes = packer.pack(values[i]).length
+      const sizeBytes = pack(values[i]).length
       if (sizeBytes > MAX_VALUE_BYTES) return tooLarge(sizeBytes, i)
     } catch (error) {
       return unsendable(error, i)

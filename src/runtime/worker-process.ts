@@ -41,7 +41,7 @@ export interface Death {
   readonly killed: KillReason | undefined
   readonly memoryBytes: number
 }
-export type KillReason = 'retired' | 'aborted' | 'timeLimit' | 'loadTime' | 'protocol'
+export type KillReason = 'retired' | 'aborted' | 'timeLimit' | 'loadTime' | 'protocol' | 'deaf'
 
 export type LoadOutcome =
   | { readonly ok: true; readonly ready: ReadyFrame }

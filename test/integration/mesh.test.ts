@@ -51,10 +51,9 @@ describe('a mesh of two lending peers and a submitter', () => {
   })
 
   it('yields every item once as they come', async () => {
-    const job = await mesh.submit(
-      defineTask({ name: 'slow', run: async (x: number) => x + 1 }),
-      { range: [10, 3010] },
-    )
+    const job = await mesh.submit(defineTask({ name: 'slow', run: async (x: number) => x + 1 }), {
+      range: [10, 3010],
+    })
     const seen = new Set<number>()
     for await (const { index, value } of job) {
       expect(value).toBe(index + 11)
@@ -71,7 +70,10 @@ describe('a mesh of two lending peers and a submitter', () => {
 
   it('spreads large inputs that are shipped in pieces', async () => {
     const items = Array.from({ length: 200_000 }, (_, i) => ({ word: `word-${i}`, n: i }))
-    const lengths = await mesh.map((item: { word: string; n: number }) => item.word.length + item.n, items)
+    const lengths = await mesh.map(
+      (item: { word: string; n: number }) => item.word.length + item.n,
+      items,
+    )
     expect(lengths.every((value, i) => value === `word-${i}`.length + i)).toBe(true)
   })
 
@@ -79,13 +81,18 @@ describe('a mesh of two lending peers and a submitter', () => {
     async function* source() {
       for (let i = 0; i < 5000; i += 1) yield i
     }
-    const job = await mesh.submit(defineTask({ name: 'double', run: (x: number) => 2 * x }), source())
+    const job = await mesh.submit(
+      defineTask({ name: 'double', run: (x: number) => 2 * x }),
+      source(),
+    )
     expect(await job.collect()).toEqual(Array.from({ length: 5000 }, (_, i) => 2 * i))
   })
 
   it('finishes an empty job at once', async () => {
     expect(await mesh.map((x: number) => x, [])).toEqual([])
-    const job = await mesh.submit(defineTask({ name: 'none', run: (x: number) => x }), { range: [5, 5] })
+    const job = await mesh.submit(defineTask({ name: 'none', run: (x: number) => x }), {
+      range: [5, 5],
+    })
     expect(await job.collect()).toEqual([])
     expect((await job.info()).state).toBe('finished')
   })
@@ -187,7 +194,9 @@ describe('one peer alone', () => {
   it('works at once, and gives results again after a restart', async () => {
     const dataDir = await folder()
     const first = await alone(dataDir)
-    const job = await first.submit(defineTask({ name: 'cube', run: (x: number) => x ** 3 }), { range: [0, 50_000] })
+    const job = await first.submit(defineTask({ name: 'cube', run: (x: number) => x ** 3 }), {
+      range: [0, 50_000],
+    })
     const values = await job.collect()
     await first.stop()
     open.pop()
@@ -233,7 +242,12 @@ describe('one peer alone', () => {
     const ticket = await first.ticket()
     const port = /tcp\/(\d+)/.exec((await first.status()).addresses[0]!)![1]
     await first.stop()
-    const again = await joinMesh({ dataDir, cores: 0, mdns: false, listen: [`/ip4/127.0.0.1/tcp/${port}`] })
+    const again = await joinMesh({
+      dataDir,
+      cores: 0,
+      mdns: false,
+      listen: [`/ip4/127.0.0.1/tcp/${port}`],
+    })
     open.push(again)
     expect((await again.status()).peer.id).toBe(id)
     expect(await again.ticket()).toBe(ticket)
@@ -252,7 +266,9 @@ describe('tickets', () => {
     const joined = await folder()
     const member = await joinMesh({ ...options, dataDir: joined, ticket, cores: 0 })
     await member.stop()
-    await expect(joinMesh({ ...options, dataDir: joined, ticket: otherTicket })).rejects.toMatchObject({
+    await expect(
+      joinMesh({ ...options, dataDir: joined, ticket: otherTicket }),
+    ).rejects.toMatchObject({
       code: 'ERR_MESH_TICKET_MISMATCH',
     })
     await other.stop()
@@ -275,7 +291,12 @@ export default defineTask({ name: 'shifted', run: (x: number) => shift(x) })
 `,
     )
     const one = await joinMesh({ ...options, dataDir: await folder(), cores: 1 })
-    const mesh = await joinMesh({ ...options, dataDir: await folder(), cores: 0, ticket: await one.ticket() })
+    const mesh = await joinMesh({
+      ...options,
+      dataDir: await folder(),
+      cores: 0,
+      ticket: await one.ticket(),
+    })
     await connected(mesh, 2)
     expect(await mesh.map(join(dir, 'task.ts'), [1, 2, 3])).toEqual([8, 9, 10])
     await mesh.stop()

@@ -54,8 +54,8 @@ export const MAX_TRANSFERS_PER_PEER = 16
 export const MAX_WAITING_TRANSFERS = 4096
 /** * Transfers that another peer may run here at once: its 16, and those that are ending. */
 export const MAX_INBOUND_TRANSFERS = 64
-/** Idle streams kept for the next transfers with one peer: opening one takes a round trip and 1-4 ms. */
-export const MAX_IDLE_BLOB_STREAMS = 4
+/** Idle streams kept for the next transfers with one peer: opening one costs 1-4 ms. Fewer than run at once would be opened anew. */
+export const MAX_IDLE_BLOB_STREAMS = MAX_TRANSFERS_PER_PEER
 /** How long the one who opened it keeps an idle stream; the other one waits twice as long. */
 export const BLOB_REST_MS = 30_000
 /** A transfer that does not move for so long is given up: a disk may stall, a peer may hang. */

@@ -96,7 +96,8 @@ export class ChunkLoop {
       }
       if (this.aborted) return this.stop('aborted')
       if (this.output.sentBytes >= frame.outputBytes) return this.stop('output')
-      if (this.exact && this.at !== frame.lo) this.mark()
+      // The first mark of a run also tells the peer that this worker listens.
+      if (this.exact) this.mark()
       let item: unknown
       try {
         item = items.get(this.at)
