@@ -232,12 +232,13 @@ export class Peer {
     }
   }
 
-  onJob(listener: JobListener): () => void 
+  onJob(listener: JobListener): () => void {
     this.listeners.add(listener)
     return () => this.listeners.delete(listener)
+  }
 
   /** Takes a job in; resolves when it is written (with no other peer: synced to disk). ERR_MESH_STOPPED, ERR_MESH_DISK_FULL. */
-  async submit(job: JobId, spec: JobSpec, at: number): Promise<void> 
+  async submit(job: JobId, spec: JobSpec, at: number): Promise<void> {
     if (this.stopping !== undefined)
       throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
     if (this.failure !== undefined) throw this.failure
@@ -245,25 +246,29 @@ export class Peer {
     this.recordJob(job, 'running')
     await this.store.flush({ sync: this.transport.connected().length === 0 })
     for (const listener of this.listeners) listener('arrived', job)
+  }
 
   /** Wall time of the job's end as seen here, ms since the epoch. */
-  finishedAt(job: JobId): number | undefined 
+  finishedAt(job: JobId): number | undefined {
     return this.finished.get(job)
+  }
 
   /** Peers that said they have the job's entries. */
-  acknowledged(job: JobId): PeerId[] 
+  acknowledged(job: JobId): PeerId[] {
     return [...(this.acks.get(job)?.keys() ?? [])]
+  }
 
   /** Hands its ranges on, says so, and stops; what is running gets a moment to end. */
-  stop(): Promise<void> 
+  stop(): Promise<void> {
     this.stopping ??= this.shutDown()
     return this.stopping
+  }
 
   // ------------------------------------------------------------ start and stop
 
   private readonly loaded: Entry[][] = []
 
-  private async loadJobs(): Promise<void> 
+  private async loadJobs(): Promise<void> {
     for (const record of await this.store.jobs()) {
       if (record.state !== 'running') {
         this.replication.forget(record.job)
@@ -275,6 +280,7 @@ export class Peer {
       this.replication.hold(record.job)
       this.loaded.push(entries)
     }
+  }
 
   /** Each step is done whatever became of the one before: a full disk must not keep a peer from letting go. */
   private async shutDown(): Promise<void> {
@@ -328,14 +334,14 @@ export class Peer {
 
   // ------------------------------------------------------------ the scheduler's effects
 
-  private attach(): void 
+  private attach(): void {
     this.engine.attach({
       push: (to, job) => void this.replication.push(to, job),
       publish: (job) => void this.replication.publish(job).catch((e) => this.writeFailed(e)),
       sendSteal: (effect) => this.sendSteal(effect),
-      answerSteal: (to, job, nonce, granted, running ) =>
-        void this.replication.answerSteal(to, job, nonce, granted, running ),
-      sendLifeline: (to, job, rate, idle ) => {
+      answerSteal: ({ to, job, nonce, granted, running }) =>
+        void this.replication.answerSteal(to, { job, nonce, granted, running }),
+      sendLifeline: ({ to, job, rate, idle }) => {
         const { session } = this.facts
         this.send(to, { kind: 'lifeline', job, session, rate, idle })
       },
@@ -345,9 +351,10 @@ export class Peer {
       viewChanged: (change) => this.watch.viewChanged(change),
       jobChanged: (job) => this.jobChanged(job),
       jobFinished: (job) => this.jobFinished(job),
-      breach: (peer, reason ) => this.strikes.add(peer, reason),
+      breach: ({ peer, reason }) => this.strikes.add(peer, reason),
       writeFailed: (error) => this.writeFailed(error),
     })
+  }
 
   private sendSteal(effect: Extract<SchedulerEffect, { type: 'sendSteal' }>): void {
     const { to, job, nonce, rate, idle } = effect
@@ -383,19 +390,21 @@ export class Peer {
   }
 
   /** The author's peers hear of the end directly, since gossip may be lost and the author may leave at once. */
-  private tellEnd(job: JobId, author: PeerId): void 
+  private tellEnd(job: JobId, author: PeerId): void {
     if (author !== this.id) return
     for (const peer of this.transport.connected().slice(0, MAX_INTRODUCTIONS)) {
       void this.replication.push(peer, job)
     }
+  }
 
-  private forgetJob(job: JobId): void 
+  private forgetJob(job: JobId): void {
     this.scheduler.forget(job)
     this.replication.forget(job)
     this.inputs.forget(job)
     this.watch.forget(job)
     this.acks.delete(job)
     this.finished.delete(job)
+  }
 
   private recordJob(job: JobId, state: 'running' | 'finished' | 'cancelled'): void {
     const view = this.scheduler.job(job)
@@ -418,13 +427,14 @@ export class Peer {
     this.store.flush().catch((error) => this.writeFailed(error))
   }
 
-  private warn(message: string): void 
+  private warn(message: string): void {
     if (!this.warnings.includes(message) && this.warnings.length < MAX_WARNINGS) {
       this.warnings.push(message)
     }
+  }
 
   /** The store does not take writes: this peer says so and lets go, since it could keep no promise. */
-  private writeFailed(error: unknown): void 
+  private writeFailed(error: unknown): void {
     if (this.failure !== undefined) return
     this.failure = isMeshError(error)
       ? error
@@ -434,10 +444,11 @@ export class Peer {
     this.log.error('the store cannot be written: this peer stops', { error: String(error) })
     this.warn(this.failure.message)
     this.config.onFailure(this.failure)
+  }
 
   // ------------------------------------------------------------ jobs
 
-  private jobArrived(job: JobId, author: PeerId, from: PeerId | undefined): void 
+  private jobArrived(job: JobId, author: PeerId, from: PeerId | undefined): void {
     if (this.scheduler.job(job) === undefined) return
     if (this.scheduler.job(job)?.state === 'running') this.recordJob(job, 'running')
     if (author !== this.id) {
@@ -446,9 +457,11 @@ export class Peer {
     }
     if (from !== undefined) this.replication.sendHeads(from, job, true)
     for (const listener of this.listeners) listener('arrived', job)
+  }
 
-  private runningJobs(): JobId[] 
+  private runningJobs(): JobId[] {
     return this.scheduler.jobs().flatMap((v) => (v.state === 'running' ? [v.job] : []))
+  }
 
   private antiEntropy(): void {
     const peers = this.transport.connected()
@@ -461,7 +474,7 @@ export class Peer {
 
   // ------------------------------------------------------------ the mesh
 
-  private transportEvents(): TransportEvents 
+  private transportEvents(): TransportEvents {
     return {
       onPeerConnected: (peer) => this.peerConnected(peer),
       onPeerDisconnected: (peer) => this.peerDisconnected(peer),
@@ -478,8 +491,9 @@ export class Peer {
         return true
       },
     }
+  }
 
-  private peerConnected(peer: PeerId): void 
+  private peerConnected(peer: PeerId): void {
     this.log.debug('peer connected', { peer: peer.slice(0, 8) })
     this.send(peer, {
       kind: 'hello',
@@ -487,15 +501,18 @@ export class Peer {
       advert: this.advertiser.signed(),
       jobs: this.runningJobs().slice(0, 1024),
     })
+  }
 
-  private peerDisconnected(peer: PeerId): void 
+  private peerDisconnected(peer: PeerId): void {
     this.log.debug('peer disconnected', { peer: peer.slice(0, 8) })
     this.replication.peerGone(peer)
     this.logExchange.peerGone(peer)
     this.engine.dispatch({ type: 'peerGone', peer })
+  }
 
-  private send(to: PeerId, message: WireMessage): boolean 
+  private send(to: PeerId, message: WireMessage): boolean {
     return this.transportOrNone?.send(to, encodeMessage(message)) ?? false
+  }
 
   private gossip(topic: 'jobs' | 'entries', runs: Run[]): void {
     const bytes = encodeRuns(runs)

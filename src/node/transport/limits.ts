@@ -94,6 +94,9 @@ export const ADDRESS_DIAL_TIMEOUT_MS = 6_000
 export const DIAL_TIMEOUT_MS = 15_000
 /** How long the re-dial that tells a process that is gone from a network that is may take. */
 export const PROBE_TIMEOUT_MS = 1_000
+/** A port that took a connection and keeps it for so long is alive; one that drops it is tried again. */
+export const PROBE_LINGER_MS = 100
+export const PROBE_TRIES = 4
 /** A connection of this age is not the other half of a simultaneous dial: its peer has lost it, and a new one takes its place. */
 export const SETTLED_CONNECTION_MS = 3_000
 /** What the pre-shared key's cipher takes at once: 640 KiB and more make it leak (libp2p-node.ts). */

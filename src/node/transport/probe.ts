@@ -1,6 +1,8 @@
 import { connect } from 'node:net'
 import { hostAndPort } from './addresses.ts'
-import { PROBE_TIMEOUT_MS } from './limits.ts'
+import { PROBE_LINGER_MS, PROBE_TIMEOUT_MS, PROBE_TRIES } from './limits.ts'
+
+type Answer = 'open' | 'refused' | 'dropped' | 'silent'
 
 /**
  * Whether a peer's process is gone: true when at least one of its addresses refuses a connection (nobody listens there any
@@ -11,19 +13,38 @@ export async function isGone(addresses: readonly string[]): Promise<boolean> {
   return answers.includes('refused') && !answers.includes('open')
 }
 
-function probe(address: string): Promise<'open' | 'refused' | 'silent'> {
+/** A process that dies loses its connections first: its port may still take one, and drops it at once. */
+async function probe(address: string): Promise<Answer> {
   const target = hostAndPort(address)
-  if (target === undefined) return Promise.resolve('silent')
+  if (target === undefined) return 'silent'
+  for (let tries = 1; tries < PROBE_TRIES; tries++) {
+    const answer = await probeOnce(target)
+    if (answer !== 'dropped') return answer
+  }
+  const last = await probeOnce(target)
+  return last === 'dropped' ? 'open' : last
+}
+
+function probeOnce(target: { host: string; port: number }): Promise<Answer> {
   return new Promise((resolve) => {
     const socket = connect(target)
-    const settle = (answer: 'open' | 'refused' | 'silent') => () => {
+    let timer: NodeJS.Timeout | undefined
+    let connected = false
+    const settle = (answer: Answer) => () => {
+      clearTimeout(timer)
       socket.destroy()
       resolve(answer)
     }
     socket.setTimeout(PROBE_TIMEOUT_MS, settle('silent'))
-    socket.once('connect', settle('open'))
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      settle(error.code === 'ECONNREFUSED' ? 'refused' : 'silent')()
+    socket.resume()
+    socket.once('connect', () => {
+      connected = true
+      timer = setTimeout(settle('open'), PROBE_LINGER_MS)
+    })
+    socket.once('end', settle('dropped'))
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      const before = error.code === 'ECONNREFUSED' ? 'refused' : 'silent'
+      settle(connected || error.code === 'ECONNRESET' ? 'dropped' : before)()
     })
   })
 }
