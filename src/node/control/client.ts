@@ -16,8 +16,6 @@ import { decodeNdjson, decodeSpans } from './frames.ts'
 import { MAX_BLOB_UPLOAD_BYTES, MAX_JSON_ANSWER_BYTES } from './limits.ts'
 import { fromWire } from './wire-error.ts'
 
-export { socketPathFor } from './socket-path.ts'
-
 /**
  * A running peer, through its control socket. Connects when first used; every call may reject with ERR_MESH_NO_PEER_RUNNING (nobody
  * listens), ERR_MESH_STOPPED (the peer stopped meanwhile, or this handle was closed), and with what the peer itself says.

@@ -29,7 +29,9 @@ function memory() {
 
 function read(blobs: ReadonlyMap<string, Uint8Array>, input: JobInput) {
   if (input.kind === 'inline') {
-    const items = [...decodeSegments(Buffer.from(input.segment, 'hex'), 0)].flatMap((it) => it.values)
+    const items = [...decodeSegments(Buffer.from(input.segment, 'hex'), 0)].flatMap(
+      (it) => it.values,
+    )
     expect(items).toHaveLength(input.count)
     expect(blobs.size).toBe(0)
     return { pieces: [], items }

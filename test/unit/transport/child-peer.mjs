@@ -1,13 +1,13 @@
-// A peer in a process of its own: node child-peer.mjs TRANSPORT_URL MESH_KEY. Prints its address.
+// A peer in a process of its own: node child-peer.mjs TRANSPORT_URL MESH_KEY [BOOTSTRAP]... Prints its address.
 import { randomBytes } from 'node:crypto'
 
-const [, , url, key] = process.argv
+const [, , url, key, ...bootstrap] = process.argv
 const { createTransport } = await import(url)
 const transport = await createTransport({
   privateKey: randomBytes(32),
   meshKey: Buffer.from(key, 'hex'),
   listen: ['/ip4/127.0.0.1/tcp/0'],
-  bootstrap: [],
+  bootstrap,
   mdns: false,
   events: {
     onPeerConnected() {},

@@ -1,4 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { peerOf } from '../../../src/node/transport/ids.ts'
+import type { Node } from '../../../src/node/transport/libp2p-node.ts'
 import { createTransport } from '../../../src/node/transport/libp2p-transport.ts'
 import type {
   Topic,
@@ -21,6 +23,8 @@ export interface TestPeer {
   readonly messages: { from: PeerId; bytes: Uint8Array }[]
   readonly gossip: { topic: Topic; bytes: Uint8Array; via: PeerId }[]
   readonly discovered: PeerId[]
+  /** Peers that have told where they listen. */
+  readonly identified: Set<PeerId>
   readonly blobs: Map<BlobHash, Uint8Array>
   /** Resolves when `condition` holds; it is looked at after each event. */
   until(what: string, condition: () => boolean): Promise<void>
@@ -49,7 +53,12 @@ export class Mesh {
       mdns: plan.mdns ?? false,
       events: record.events(),
     })
-    const pubsub = pubsubOf(transport)
+    const { node } = transport as unknown as { node: Node }
+    node.addEventListener('peer:identify', ({ detail }) => {
+      record.identified.add(peerOf(detail.peerId)!)
+      record.look()
+    })
+    const { pubsub } = node.services
     pubsub.addEventListener('subscription-change', () => record.look())
     pubsub.addEventListener('gossipsub:heartbeat', () => record.look())
     const peer = Object.assign(record, {
@@ -94,6 +103,7 @@ class Recorder {
   readonly messages: { from: PeerId; bytes: Uint8Array }[] = []
   readonly gossip: { topic: Topic; bytes: Uint8Array; via: PeerId }[] = []
   readonly discovered: PeerId[] = []
+  readonly identified = new Set<PeerId>()
   readonly blobs = new Map<BlobHash, Uint8Array>()
   readonly override: Partial<TransportEvents>
   private readonly waiting = new Set<() => void>()
@@ -173,17 +183,6 @@ class Recorder {
       },
     }
   }
-}
-
-interface Pubsub extends EventTarget {
-  readonly streamsOutbound: ReadonlyMap<string, unknown>
-  getTopics(): string[]
-  getSubscribers(topic: string): unknown[]
-}
-
-/** Which neighbours listen to a topic is no part of Transport: only a test needs to wait for it. */
-function pubsubOf(transport: Transport): Pubsub {
-  return (transport as unknown as { node: { services: { pubsub: Pubsub } } }).node.services.pubsub
 }
 
 /** `bytes` in chunks, as a file is read. */

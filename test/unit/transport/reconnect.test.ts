@@ -19,8 +19,10 @@ afterEach(async () => {
 })
 
 /** A peer in a process of its own; resolves with its address when it listens. */
-async function spawnPeer(): Promise<{ child: ChildProcess; address: string }> {
-  const child = spawn(process.execPath, [CHILD, TRANSPORT.href, toHex(mesh.key)], {
+async function spawnPeer(
+  ...bootstrap: string[]
+): Promise<{ child: ChildProcess; address: string }> {
+  const child = spawn(process.execPath, [CHILD, TRANSPORT.href, toHex(mesh.key), ...bootstrap], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   children.push(child)
@@ -45,14 +47,14 @@ describe('a peer that is lost', () => {
     expect(a.transport.strikes()).toEqual([])
   })
 
-  it('by SIGKILL, when it was the one who dialled', async () => {
+  it('by SIGKILL, also when it was the one who dialled', async () => {
     const a = await mesh.peer()
-    const { child, address } = await spawnPeer()
-    child.send?.('')
-    const id = await a.transport.dial(address)
-    await a.transport.disconnect(id)
+    const { child } = await spawnPeer(a.address)
+    await a.until('connected', () => a.up.length === 1)
+    await a.until('known where it listens', () => a.identified.has(a.up[0]!))
+    child.kill('SIGKILL')
     await a.until('down', () => a.down.length === 1)
-    expect(a.down).toEqual([{ peer: id, refused: false }])
+    expect(a.down).toEqual([{ peer: a.up[0], refused: true }])
   })
 
   it('comes back: the one who dialled it dials again', async () => {
