@@ -59,6 +59,8 @@ export class Mesh {
       record.look()
     })
     const { pubsub } = node.services
+    const outbound = (pubsub as unknown as { streamsOutbound: Map<string, unknown> })
+      .streamsOutbound
     pubsub.addEventListener('subscription-change', () => record.look())
     pubsub.addEventListener('gossipsub:heartbeat', () => record.look())
     const peer = Object.assign(record, {
@@ -69,7 +71,7 @@ export class Mesh {
         record.until(
           `${neighbours} neighbours gossip`,
           () =>
-            pubsub.streamsOutbound.size >= neighbours &&
+            outbound.size >= neighbours &&
             pubsub.getTopics().every((topic) => pubsub.getSubscribers(topic).length >= neighbours),
         ),
     })
