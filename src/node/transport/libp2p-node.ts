@@ -17,10 +17,10 @@ import { type NoiseComponents, noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
-import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { sha256Hex, toHex } from '../../base/bytes.ts'
 import * as limits from './limits.ts'
+import { quietYamux } from './quiet-yamux.ts'
 import type { Topic, TransportOptions } from './types.ts'
 
 export type Node = Libp2p<{ pubsub: GossipSub }>
@@ -54,7 +54,7 @@ export async function createNode(
     connectionProtector: protector(options.meshKey),
     connectionEncrypters: [lateMuxerNoise],
     streamMuxers: [
-      yamux({
+      quietYamux({
         // A peer opens its streams at once; libp2p's 10 broke connections.
         maxEarlyStreams: 256,
         streamOptions: {
