@@ -13,6 +13,7 @@ import {
   MAX_LABEL_BYTES,
   MAX_LABELS,
   MAX_NAME_BYTES,
+  MAX_RATE_THOUSANDTHS,
   MAX_VERSION_BYTES,
 } from './limits.ts'
 
@@ -97,13 +98,17 @@ function bodyOf(advert: Advert, labels: readonly [string, string][]): CborValue 
     [uint(cores, 'cores'), uint(slots, 'slots'), uint(freeSlots, 'freeSlots')],
     [uint(memoryBytes, 'memoryBytes'), uint(freeMemoryBytes, 'freeMemoryBytes')],
     gpu === null ? null : [cut(gpu.name, MAX_GPU_NAME_BYTES)],
-    uint(Math.round(advert.speed * 1000), 'speed'),
-    uint(Math.round(advert.itemsPerSecond * 1000), 'itemsPerSecond'),
+    thousandths(advert.speed, 'speed'),
+    thousandths(advert.itemsPerSecond, 'itemsPerSecond'),
     labels.map(([key, value]) => [
       text(key, 'label', MAX_LABEL_BYTES),
       text(value, 'label', MAX_LABEL_BYTES),
     ]),
   ]
+}
+
+function thousandths(value: number, what: string): number {
+  return uint(Math.min(MAX_RATE_THOUSANDTHS, Math.round(value * 1000)), what)
 }
 
 /** The first `maxBytes` of UTF-8, ended at a whole character. */
@@ -137,8 +142,8 @@ function readBody(r: CborReader): Advert {
   const memoryBytes = r.uint('memoryBytes')
   const freeMemoryBytes = r.uint('freeMemoryBytes')
   const gpu = readGpu(r)
-  const speed = r.uint('speed') / 1000
-  const itemsPerSecond = r.uint('itemsPerSecond') / 1000
+  const speed = r.uint('speed', MAX_RATE_THOUSANDTHS) / 1000
+  const itemsPerSecond = r.uint('itemsPerSecond', MAX_RATE_THOUSANDTHS) / 1000
   const labels = readLabels(r)
   r.end('advert')
   return {

@@ -12,6 +12,7 @@ import {
   MAX_LOG_LINE_BYTES,
   MAX_LOG_LINES,
   MAX_MESSAGE_BYTES,
+  MAX_RATE_THOUSANDTHS,
   MAX_RUNNING,
   MAX_RUNS,
   MAX_VERSION_BYTES,
@@ -140,7 +141,7 @@ const session = (r: CborReader): SessionId => r.hex('session', 16) as SessionId
 const flag = (r: CborReader, what: string): boolean => r.uint(what, 1) === 1
 
 function rate(r: CborReader): number | undefined {
-  return r.null() ? undefined : r.uint('rate') / 1000
+  return r.null() ? undefined : r.uint('rate', MAX_RATE_THOUSANDTHS) / 1000
 }
 
 function running(r: CborReader): RunningChunk {

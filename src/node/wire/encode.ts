@@ -11,6 +11,7 @@ import {
   MAX_LOG_LINE_BYTES,
   MAX_LOG_LINES,
   MAX_MESSAGE_BYTES,
+  MAX_RATE_THOUSANDTHS,
   MAX_RUNNING,
   MAX_RUNS,
   MAX_VERSION_BYTES,
@@ -160,6 +161,6 @@ const feedFrom = (feed: FeedFrom): CborValue => [
 /** Never 0 for something that is more than 0: a slow thief has a share all the same. */
 export function thousandths(value: number | undefined): number | null {
   if (value === undefined) return null
-  const scaled = Math.round(value * 1000)
+  const scaled = Math.min(MAX_RATE_THOUSANDTHS, Math.round(value * 1000))
   return uint(value > 0 ? Math.max(1, scaled) : scaled, 'rate')
 }

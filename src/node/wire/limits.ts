@@ -38,3 +38,5 @@ export const MAX_CORES = 65_536
 export const MAX_TICKET_ADDRESSES = 3
 /** Characters of a ticket that anyone looks at: three addresses by long host names are about 900. */
 export const MAX_TICKET_CHARS = 2048
+/** Rates and speeds, in thousandths: up to here a number and a thousand times it are exact, and nothing is that fast. */
+export const MAX_RATE_THOUSANDTHS = 1e15

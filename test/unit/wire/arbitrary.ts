@@ -4,6 +4,9 @@ import type { WireMessage } from '../../../src/node/wire/messages.ts'
 import type { EntryHash, JobId, PeerId, SessionId } from '../../../src/scheduler/types.ts'
 import type { Run } from '../../../src/store/types.ts'
 
+/** A failure whose shrinking goes on and on is told as it is. */
+fc.configureGlobal({ interruptAfterTimeLimit: 30_000, markInterruptAsFailure: true })
+
 const hexOf = (size: number): fc.Arbitrary<string> =>
   fc
     .uint8Array({ minLength: size, maxLength: size })

@@ -88,6 +88,16 @@ describe('messages', () => {
     )
   })
 
+  it('a rate beyond what is exact is refused, and one of this peer’s own is cut', () => {
+    const steal = { kind: 'lifeline', job: J, session: head.session, idle: 1 } as const
+    const back = decodeMessage(encodeMessage({ ...steal, rate: 1e300 }))
+    expect(back).toEqual({ ...steal, rate: 1e12 })
+    const bytes = Buffer.from(encodeMessage({ ...steal, rate: 1e12 }))
+    const at = bytes.indexOf(Buffer.from('1b00038d7ea4c68000', 'hex'))
+    bytes[at + 8] = 1
+    expect(survives(decodeMessage, bytes)).toBe(false)
+  })
+
   it('above the cap are refused on both sides', () => {
     const large = { entries: [new Uint8Array(16_000)], signature: new Uint8Array(64) }
     const many: WireMessage = { kind: 'entries', runs: Array.from({ length: 70 }, () => large) }
