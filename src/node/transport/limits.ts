@@ -11,7 +11,7 @@ export const MAX_EARLY_BYTES = 8 * 1024 * 1024
 /** How long a new connection may take until its direct streams stand both ways. */
 export const LINK_TIMEOUT_MS = 10_000
 /** How long stop() waits for what is queued to be sent. */
-export const FLUSH_ON_STOP_MS = 500
+export const FLUSH_ON_STOP_MS = 2_000
 
 // ---------------------------------------------------------------- gossip
 

@@ -77,8 +77,8 @@ describe('two members', () => {
 
   it('32 join one at once', async () => {
     const hub = await mesh.peer()
-    const spokes = await Promise.all(Array.from({ length: 32 }, () => mesh.peer()))
-    await Promise.all(spokes.map((spoke) => spoke.transport.dial(hub.address)))
+    const plan = { bootstrap: [hub.address] }
+    const spokes = await Promise.all(Array.from({ length: 32 }, () => mesh.peer(plan)))
     await hub.until('32 connected', () => hub.transport.connected().length === 32)
     await Promise.all(
       spokes.map((spoke) => spoke.until('connected', () => spoke.up.includes(hub.id))),

@@ -11,7 +11,7 @@ import type {
 import type { BlobHash, PeerId } from '../../../src/scheduler/types.ts'
 
 /** Far beyond what anything here takes on a busy machine: a test that waits in vain says for what. */
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 40_000
 
 export interface TestPeer {
   readonly transport: Transport
