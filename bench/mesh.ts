@@ -17,26 +17,10 @@ import {
   residentMb,
   startPeer,
 } from './lib/processes.ts'
-import { blocks } from './lib/uneven.ts'
+import { blocks, primesBlock } from './lib/uneven.ts'
 
 const square = defineTask({ name: 'square', run: (x: number) => x * x })
-const spin = defineTask({
-  name: 'uneven',
-  run: ({ from, to }: { from: number; to: number }) => {
-    let count = 0
-    for (let n = from; n < to; n += 1) {
-      let prime = n > 1
-      for (let d = 2; d * d <= n; d += 1) {
-        if (n % d === 0) {
-          prime = false
-          break
-        }
-      }
-      if (prime) count += 1
-    }
-    return count
-  },
-})
+const spin = defineTask({ name: 'uneven', run: primesBlock })
 const big = defineTask({
   name: 'big',
   run: (i: number) => new Uint8Array(1_000_000).fill(i % 256),

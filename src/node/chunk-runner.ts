@@ -14,10 +14,11 @@ import type {
   SchedulerEffect,
   SchedulerEvent,
 } from '../scheduler/types.ts'
+import { MAX_INLINE_BYTES } from '../store/limits.ts'
 import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { Inputs } from './inputs.ts'
-import { CHUNK_RETRY_MS, MAX_FAILED_AT_ONCE, MAX_INLINE_RESULT_BYTES } from './limits.ts'
+import { CHUNK_RETRY_MS, MAX_FAILED_AT_ONCE } from './limits.ts'
 import type { LogRings } from './log-rings.ts'
 import type { Transport } from './transport/types.ts'
 
@@ -225,7 +226,7 @@ export class ChunkRunner {
     chunk.handle = undefined
     chunk.ended = true
     const inline =
-      outcome.reached > effect.lo && chunk.sizeBytes <= MAX_INLINE_RESULT_BYTES
+      outcome.reached > effect.lo && chunk.sizeBytes <= MAX_INLINE_BYTES
         ? concatBytes(chunk.parts)
         : undefined
     if (inline !== undefined || outcome.reached === effect.lo) this.chunks.delete(effect.chunk)

@@ -4,7 +4,6 @@ import { MAX_WAITING_SPANS } from './limits.ts'
 interface Subscription {
   /** Spans of finished items that wait for a reader that wants them; undefined: it does not, or too many waited. */
   done: DoneSpan[] | undefined
-  readonly wantsSpans: boolean
   wake: (() => void) | undefined
   changed: boolean
   closed: boolean
@@ -63,7 +62,6 @@ export class JobWatch {
     const wantsSpans = options.spans === true
     const mine: Subscription = {
       done: wantsSpans ? [] : undefined,
-      wantsSpans,
       wake: undefined,
       changed: false,
       closed: false,

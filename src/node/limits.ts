@@ -6,9 +6,6 @@ export const MAX_FINISHED_JOBS_IN_MEMORY = 32
 /** Bytes of log runs in one `entries` message: well under the 1 MiB message cap, and small enough to interleave. */
 export const MAX_RUN_MESSAGE_BYTES = 256 * 1024
 
-/** A gossiped message's cap (gossip is for batches of entries, never for bulk). */
-export const MAX_GOSSIP_BYTES = 256 * 1024
-
 /** How often a running job's version vector goes to one random neighbour: repairs what gossip dropped. */
 export const ANTI_ENTROPY_INTERVAL_MS = 5_000
 
@@ -34,9 +31,6 @@ export const PREFETCH_PIECES = 4
 export const BLOB_FETCH_TIMEOUT_MS = 30_000
 /** Largest blob taken from a peer: a result with one value of the largest size, and its neighbours. */
 export const MAX_BLOB_BYTES = 256 * 1024 * 1024
-
-/** Values of one DONE up to this size ride in the entry (docs/protocol.md, "Results"). */
-export const MAX_INLINE_RESULT_BYTES = 1024
 
 /** Console lines kept for one job on the peer that ran it, and how long one line may be. */
 export const MAX_LOG_LINES_PER_JOB = 1_000

@@ -30,7 +30,6 @@ import {
   ANTI_ENTROPY_INTERVAL_MS,
   MAX_BLOB_BYTES,
   MAX_FINISHED_JOBS_IN_MEMORY,
-  MAX_GOSSIP_BYTES,
   MAX_INTRODUCTIONS,
   MAX_WARNINGS,
   STEAL_ANSWER_MS,
@@ -46,6 +45,7 @@ import { Strikes } from './strikes.ts'
 import { createTransport, type Libp2pTransportOptions } from './transport/libp2p-transport.ts'
 import type { Transport, TransportEvents } from './transport/types.ts'
 import { encodeMessage, encodeRuns } from './wire/encode.ts'
+import { MAX_GOSSIP_BYTES } from './wire/limits.ts'
 import type { WireMessage } from './wire/messages.ts'
 
 /** The event loop is looked at 20 times a second: more often, the looking shows in an idle peer's CPU. */
@@ -117,12 +117,13 @@ export class Peer {
       slots: config.slots,
       speed: Math.round(measureSpeed() * 1000) / 1000,
     }
+    const verify = createVerifier()
     this.scheduler = new Scheduler({
       self: this.facts,
       seal,
       random: Math.random,
       predecessors: config.predecessors,
-      readFork: (first, second) => readForkProof(first, second, createVerifier()),
+      readFork: (first, second) => readForkProof(first, second, verify),
     })
     this.engine = new Engine(this.scheduler, this.store)
     const now = () => this.engine.now()
@@ -157,7 +158,6 @@ export class Peer {
       dispatch,
       send: (to, message) => this.send(to, message),
       gossip: (topic, runs) => this.gossip(topic, runs),
-      connected: () => this.transport.connected(),
       strike: (peer, reason) => this.strikes.add(peer, reason),
       jobArrived: (job, author, from) => this.jobArrived(job, author, from),
       log: config.log.child('replication'),

@@ -24,7 +24,6 @@ export interface ReplicationParts {
   readonly dispatch: (event: SchedulerEvent) => void
   readonly send: (to: PeerId, message: WireMessage) => boolean
   readonly gossip: (topic: 'jobs' | 'entries', runs: Run[]) => void
-  readonly connected: () => PeerId[]
   readonly strike: (peer: PeerId, reason: string) => void
   /** A JOB seen for the first time on this peer. */
   readonly jobArrived: (job: JobId, author: PeerId, from: PeerId | undefined) => void
