@@ -1,80 +1,192 @@
+import { execFileSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
-import { LOCAL_AREA, WIDE_AREA } from '../test/sim/network.ts'
-import { simulate } from '../test/sim/simulate.ts'
+import { drawScenario, FAULT_KINDS, type FaultKind } from '../test/sim/chaos.ts'
+import { withChurn } from '../test/sim/churn.ts'
+import { type Faults, LOCAL_AREA, NO_FAULTS, WIDE_AREA } from '../test/sim/faults.ts'
+import { type SimReport, simulate } from '../test/sim/simulate.ts'
 import type { CostShape } from '../test/sim/workload.ts'
+import type { SimOptions } from '../test/sim/world.ts'
 
 const USAGE = `Simulates jobs over a mesh in virtual time, with the real scheduler on every peer.
 
-  node dist/bench/sim.js [--peers 100] [--items 1000000] [--seeds 3] [--seed 1] [--ideal 60]
-                         [--slots 1] [--shape even|noisy|ramp] [--network wan|lan]
+  npm run sim -- [--seeds 3] [--seed 1] [--peers 100] [--items 1000000] [--ideal 60] [--slots 1]
+                 [--shape even|noisy|ramp] [--network wan|lan] [--lease 10000] [--chunk ITEMS]
+                 [--churn PERCENT]      so many of the peers die each minute
+                 [--kill-every SECONDS] in turn one is killed and one joins
+  npm run sim -- --chaos [--seeds 1000] [--seed 1] [--faults all|none|KIND,KIND…] [--peers N] [--items N]
 
---seeds N runs N seeds from --seed on; a failure names its seed, which replays it.`
+--item N tells the story of one item of a --chaos run.
+
+--chaos draws small scenarios at random: 2-12 peers, 1-3 000 items, and of the faults
+${FAULT_KINDS.join(', ')}.
+A failure prints the command that replays it; the exit code is 1.`
 
 const { values } = parseArgs({
   options: {
-    peers: { type: 'string', default: '100' },
-    items: { type: 'string', default: '1000000' },
-    seeds: { type: 'string', default: '3' },
+    peers: { type: 'string' },
+    items: { type: 'string' },
+    seeds: { type: 'string' },
     seed: { type: 'string', default: '1' },
-    ideal: { type: 'string', default: '60' },
+    ideal: { type: 'string' },
     slots: { type: 'string', default: '1' },
     shape: { type: 'string', default: 'noisy' },
     network: { type: 'string', default: 'wan' },
+    lease: { type: 'string' },
+    chunk: { type: 'string' },
+    churn: { type: 'string' },
+    'kill-every': { type: 'string' },
+    faults: { type: 'string', default: 'all' },
+    chaos: { type: 'boolean', default: false },
+    item: { type: 'string' },
+    verbose: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
 
-if (values.help) {
-  console.log(USAGE)
-} else {
-  main()
+const first = Number(values.seed)
+const number = (text: string | undefined): number | undefined =>
+  text === undefined ? undefined : Number(text)
+
+if (values.help) console.log(USAGE)
+else if (values.chaos) chaos()
+else table()
+
+/** Drops what is not given, so that it does not hide a default. */
+function given(
+  options: {
+    [K in keyof SimOptions]?: SimOptions[K] | undefined
+  },
+): Partial<SimOptions> {
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as Partial<SimOptions>
 }
 
-function main(): void {
-  const first = Number(values.seed)
-  const seeds = Number(values.seeds)
-  const peers = Number(values.peers)
-  const row = (...cells: (string | number)[]): void => {
-    console.log(cells.map((cell) => String(cell).padStart(10)).join(''))
-  }
-  row(
-    'seed',
-    'x ideal',
-    'twice',
-    'chunks',
-    'entries/c',
-    'msgs/c',
-    'steals',
-    'mean µs',
-    'max ms',
-    's',
-  )
+function kindsOf(text: string): Set<FaultKind> {
+  if (text === 'all') return new Set(FAULT_KINDS)
+  if (text === 'none') return new Set()
+  const known = new Set<string>(FAULT_KINDS)
+  const kinds = text.split(',')
+  const unknown = kinds.find((kind) => !known.has(kind))
+  if (unknown !== undefined) throw new Error(`--faults: no kind ${unknown}`)
+  return new Set(kinds as FaultKind[])
+}
+
+function chaos(): void {
+  const seeds = Number(values.seeds ?? 1_000)
+  const kinds = kindsOf(values.faults)
+  const { peers, items, item } = values
+  const fixed = given({ peers: number(peers), items: number(items), watch: number(item) })
+  const started = performance.now()
+  let failed = 0
   for (let seed = first; seed < first + seeds; seed += 1) {
-    const r = simulate({
+    const { options, faults } = drawScenario(seed, kinds, fixed)
+    const report = attempt(options, faults)
+    if (values.verbose) console.log(JSON.stringify(report, undefined, 1), JSON.stringify(faults))
+    if (item !== undefined) console.log(report.story?.join('\n'))
+    if (report.problems.length === 0) continue
+    failed += 1
+    told(report, options, faults, `--chaos --faults ${values.faults}`)
+  }
+  const seconds = (performance.now() - started) / 1000
+  const rate = (seeds / seconds).toFixed(1)
+  console.log(`${seeds} seeds, ${failed} failed, ${seconds.toFixed(1)} s, ${rate} seeds/s`)
+}
+
+/** A scheduler that throws is a failure like any other. */
+function attempt(
+  options: Partial<SimOptions>,
+  faults: Faults,
+): Pick<SimReport, 'seed' | 'problems'> & Partial<SimReport> {
+  try {
+    return simulate(options, faults)
+  } catch (error) {
+    return { seed: options.seed ?? 0, problems: [String((error as Error).stack)] }
+  }
+}
+
+function told(
+  { seed, problems }: Pick<SimReport, 'seed' | 'problems'>,
+  options: Partial<SimOptions>,
+  faults: Faults,
+  mode: string,
+): void {
+  process.exitCode = 1
+  const sizes = (['peers', 'items'] as const)
+    .filter((name) => values[name] !== undefined)
+    .map((name) => ` --${name} ${values[name]}`)
+    .join('')
+  console.error(`seed ${seed} (${options.peers} peers, ${options.items} items) at ${commit()}:`)
+  for (const problem of problems) console.error(`  ${problem}`)
+  if (values.verbose) console.error(`  ${JSON.stringify(options)}\n  ${JSON.stringify(faults)}`)
+  console.error(`  npm run sim -- ${mode}${sizes} --seed ${seed} --seeds 1`)
+}
+
+function commit(): string {
+  try {
+    const git = (...args: string[]): string =>
+      execFileSync('git', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    const changed =
+      git('status', '--porcelain', '--', 'src', 'test/sim') === '' ? '' : ' with changes'
+    return `commit ${git('rev-parse', '--short', 'HEAD')}${changed}`
+  } catch {
+    return 'an unknown commit'
+  }
+}
+
+const COLUMNS: readonly (readonly [string, (r: SimReport) => string])[] = [
+  ['seed', (r) => `${r.seed}`],
+  ['x ideal', (r) => r.ratio.toFixed(3)],
+  ['effic. %', (r) => (100 / r.ratio).toFixed(1)],
+  ['seconds', (r) => r.makespanSeconds.toFixed(1)],
+  ['twice %', (r) => ((100 * r.ranTwice) / r.items).toFixed(3)],
+  ['wasted %', (r) => (100 * r.wasted).toFixed(2)],
+  ['died %', (r) => (100 * r.died).toFixed(2)],
+  ['chunks', (r) => `${r.chunks}`],
+  ['entries/c', (r) => r.entriesPerChunk.toFixed(3)],
+  ['msgs/c', (r) => r.messagesPerChunk.toFixed(1)],
+  ['beats/s', (r) => r.heartbeats.toFixed(1)],
+  ['verify/s', (r) => r.verified.toFixed(1)],
+  ['wall s', (r) => r.wallSeconds.toFixed(1)],
+]
+
+function table(): void {
+  const seeds = Number(values.seeds ?? 3)
+  console.log(COLUMNS.map(([name]) => name.padStart(10)).join(''))
+  for (let seed = first; seed < first + seeds; seed += 1) {
+    const peers = Number(values.peers ?? 100)
+    const slots = Number(values.slots)
+    const options = given({
       seed,
       peers,
-      items: Number(values.items),
-      idealSeconds: Number(values.ideal),
-      slots: Number(values.slots),
-      authorSlots: Number(values.slots),
+      items: Number(values.items ?? 1_000_000),
+      idealSeconds: Number(values.ideal ?? 60),
+      slots,
+      authorSlots: slots,
       shape: values.shape as CostShape,
-      faults: values.network === 'lan' ? LOCAL_AREA : WIDE_AREA,
-      checkViews: peers <= 30,
+      leaseMs: number(values.lease),
+      chunkSize: number(values.chunk),
+      checked: false,
+      tellProgress: false,
+      valueBytes: 1,
     })
-    row(
-      seed,
-      r.ratio.toFixed(3),
-      r.ranTwice,
-      r.chunks,
-      r.entriesPerChunk.toFixed(3),
-      r.messagesPerChunk.toFixed(2),
-      r.steals,
-      (r.handleMeanMs * 1000).toFixed(1),
-      r.handleMaxMs.toFixed(1),
-      r.wallSeconds.toFixed(1),
-    )
-    if (process.env.SIM_VERBOSE !== undefined) console.log(r.entries, r.asked, r.lifelines)
-    for (const problem of r.problems) console.error(`seed ${seed}: ${problem}`)
-    if (r.problems.length > 0 || r.ranTwice > 0) process.exitCode = 1
+    const network = values.network === 'lan' ? LOCAL_AREA : WIDE_AREA
+    const faults = withChurn({ ...NO_FAULTS, network }, options, {
+      percentPerMinute: Number(values.churn ?? 0),
+      killEveryS: number(values['kill-every']),
+    })
+    const report = simulate(options, faults)
+    console.log(COLUMNS.map(([, cell]) => cell(report).padStart(10)).join(''))
+    if (values.verbose) console.log(report.entries, report.messages, report)
+    if (report.problems.length > 0) {
+      const churn = values.churn === undefined ? '' : ` --churn ${values.churn}`
+      const every = values['kill-every']
+      told(
+        report,
+        options,
+        faults,
+        `${churn}${every === undefined ? '' : ` --kill-every ${every}`}`,
+      )
+    }
   }
 }

@@ -48,13 +48,33 @@ export interface JoinOptions {
   readonly name?: string
   /** Multiaddrs to listen on, like '/ip4/0.0.0.0/tcp/4001'; default: every interface, on the port used last time. */
   readonly listen?: readonly string[]
+  /** Multiaddrs that others are told in place of those it listens on, like '/ip4/203.0.113.1/tcp/4001': behind a forwarded port. */
+  readonly announce?: readonly string[]
   /** Find peers on the local network (they need the mesh's key all the same); default true. */
   readonly mdns?: boolean
+  /**
+   * How long, and how much, of finished jobs this peer keeps: `days` of its running time (default 7), `bytes` of results and input
+   * (default 10 GB, or a tenth of the disk when that is less). What is over either is collected, the oldest first.
+   */
+  readonly keep?: { readonly days?: number; readonly bytes?: number }
+  /** Bytes of the disk to leave free (default 512 MB, or 2 % of a small disk): below, the peer takes no work and keeps nothing. */
+  readonly minFree?: number
   /** What is logged to stderr, as JSON lines: 'debug', 'info', 'warn' (default), 'error' or 'silent'. */
   readonly logLevel?: LogLevel
 }
 
-const JOIN_OPTIONS = ['dataDir', 'ticket', 'cores', 'name', 'listen', 'mdns', 'logLevel'] as const
+const JOIN_OPTIONS = [
+  'dataDir',
+  'ticket',
+  'cores',
+  'name',
+  'listen',
+  'announce',
+  'mdns',
+  'keep',
+  'minFree',
+  'logLevel',
+] as const
 const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
 
 /**
@@ -110,11 +130,20 @@ function checkOptions(options: object, known: readonly string[]): void {
     if (texts.includes(key) && (typeof value !== 'string' || value === '')) {
       throw invalid(key, `${key} must be a string that is not empty, not ${describe(value)}`)
     }
+    if (key === 'keep' && (typeof value !== 'object' || value === null)) {
+      throw invalid(key, `keep must be an object { days, bytes }, not ${describe(value)}`)
+    }
+    if (key === 'minFree' && typeof value !== 'number') {
+      throw invalid(key, `minFree must be a number of bytes, not ${describe(value)}`)
+    }
     if (key === 'mdns' && typeof value !== 'boolean') {
       throw invalid(key, `mdns must be true or false, not ${describe(value)}`)
     }
-    if (key === 'listen' && !(Array.isArray(value) && value.every((a) => typeof a === 'string'))) {
-      throw invalid(key, `listen must be a list of multiaddrs, not ${describe(value)}`)
+    if (
+      (key === 'listen' || key === 'announce') &&
+      !(Array.isArray(value) && value.every((a) => typeof a === 'string'))
+    ) {
+      throw invalid(key, `${key} must be a list of multiaddrs, not ${describe(value)}`)
     }
   }
 }

@@ -13,8 +13,9 @@ import {
   plural,
   printable,
 } from '../lib/format.ts'
+import { lossText } from '../lib/happenings.ts'
 import { finishedItems, isOver, runningLine, secondsOf, stateText } from '../lib/job-view.ts'
-import { LOG_LINES_READ, LOG_LINES_SHOWN, NAME_CHARS } from '../lib/limits.ts'
+import { LOG_LINES_READ, LOG_LINES_SHOWN, LOSSES_SHOWN, NAME_CHARS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { printJson } from '../lib/output.ts'
 import { attachOrRead, dataDirOf, withSession } from '../lib/session.ts'
@@ -96,6 +97,8 @@ export function jobText(
     ['input', inputText(info)],
     ['options', optionsText(info)],
     ...logField(info),
+    ...copiesField(info, style),
+    ...lossesField(info, style),
   ]
   return [
     `job ${style.bold(info.id)}\n`,
@@ -117,6 +120,29 @@ function logField({ log }: JobInfo): [string, string][] {
     plural(log.reclaims, 'reclaim'),
   ]
   return [['log', `${plural(log.entries, 'entry', 'entries')}: ${counts.join(', ')}`]]
+}
+
+/** On how many live peers the results are. */
+function copiesField({ copies }: JobInfo, style: Style): [string, string][] {
+  if (copies === null || copies.results === 0) return []
+  const { wanted, results, bytes, tooFew, none, partial } = copies
+  const what = `${partial ? 'at least ' : ''}${plural(results, 'result')}, ${formatBytes(bytes)}`
+  if (tooFew === 0) return [['copies', `${what}: each on ${plural(wanted, 'peer')}`]]
+  const fewer = `${formatCount(tooFew)} on fewer than ${plural(wanted, 'peer')}`
+  const away = none === 0 ? '' : `, ${formatCount(none)} of them on none that is here`
+  return [['copies', style.yellow(`${what}: ${fewer}${away}`)]]
+}
+
+function lossesField({ peersLost }: JobInfo, style: Style): [string, string][] {
+  const shown = peersLost.slice(-LOSSES_SHOWN)
+  const more = peersLost.length - shown.length
+  return [
+    ...(more === 0 ? [] : ([['', `… and ${formatCount(more)} earlier`]] as [string, string][])),
+    ...shown.map((loss): [string, string] => [
+      '',
+      style.yellow(`${loss.at.slice(11, 19)} ${lossText(loss)}`),
+    ]),
+  ].map(([, text], at): [string, string] => [at === 0 ? 'lost' : '', text])
 }
 
 function contributions(info: JobInfo, style: Style): string {
@@ -162,6 +188,8 @@ function optionsText({ options }: JobInfo): string {
     options.maxItemsPerWorker === undefined
       ? ''
       : `a new worker every ${formatCount(options.maxItemsPerWorker)} items`,
+    options.replicas === undefined ? '' : `results on ${plural(options.replicas, 'peer')}`,
+    options.speculate === false ? 'no speculation' : '',
   ].filter((part) => part !== '')
   return parts.length === 0 ? 'the defaults' : parts.join(', ')
 }

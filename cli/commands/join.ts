@@ -3,11 +3,11 @@ import type { Command } from 'commander'
 import { isMeshError } from '../../src/base/errors.ts'
 import type { MeshBackend, MeshStatus } from '../../src/node/types.ts'
 import { dataFlag } from '../lib/come-back.ts'
-import type { App, Context } from '../lib/context.ts'
+import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
-import { formatBytes, plural, printable } from '../lib/format.ts'
+import { formatBytes, formatCount, plural, printable } from '../lib/format.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
-import { EVENT_POLL_MS } from '../lib/limits.ts'
+import { EVENT_POLL_MS, HAND_ON_TELL_MS } from '../lib/limits.ts'
 import { eventsBetween, viewOf } from '../lib/mesh-events.ts'
 import {
   type CommonOptions,
@@ -17,16 +17,25 @@ import {
   withPeerOptions,
 } from '../lib/options.ts'
 import { note, printJson } from '../lib/output.ts'
+import { bytes, days } from '../lib/quantities.ts'
 import { dataDirOf } from '../lib/session.ts'
 import { type Style, styleFor } from '../lib/style.ts'
 import { renderFields } from '../lib/table.ts'
 
 interface JoinFlags extends CommonOptions {
   readonly listen?: string[]
+  readonly announce?: string[]
   readonly cores?: number
   readonly name?: string
   readonly mdns: boolean
+  readonly keep?: number
+  readonly keepSize?: number
+  readonly minFree?: number
 }
+
+type OnHandOn = (
+  tell: (progress: { readonly bytesLeft: number; readonly bytesTotal: number }) => void,
+) => () => void
 
 export function register(program: Command, app: App): void {
   const command = program
@@ -38,7 +47,27 @@ export function register(program: Command, app: App): void {
       'address to listen on, may be repeated (default: every interface)',
       repeated,
     )
+    .option(
+      '--announce <multiaddr>',
+      'address that others are told instead, where a port is forwarded; may be repeated',
+      repeated,
+    )
     .addOption(coresOption(1, 'cores to lend (default: all)'))
+    .option(
+      '--keep <time>',
+      'how long finished jobs are kept, of the time that the peer runs (default: 7d)',
+      days,
+    )
+    .option(
+      '--keep-size <size>',
+      'how much of finished jobs is kept (default: 10GB, or a tenth of the disk)',
+      bytes,
+    )
+    .option(
+      '--min-free <size>',
+      'disk space to leave free; below, no work is taken (default: 512MB, or 2 % of a small disk)',
+      bytes,
+    )
   withCommonOptions(withPeerOptions(command)).action(
     async (ticket: string | undefined, flags: JoinFlags) =>
       app.finish(await join(app.context, ticket, flags)),
@@ -58,8 +87,11 @@ async function join(
       mdns: flags.mdns,
       ...(ticket === undefined ? {} : { ticket: bareTicket(ticket) }),
       ...(flags.listen === undefined ? {} : { listen: flags.listen }),
+      ...(flags.announce === undefined ? {} : { announce: flags.announce }),
       ...(flags.cores === undefined ? {} : { cores: flags.cores }),
       ...(flags.name === undefined ? {} : { name: flags.name }),
+      ...keepOptions(flags),
+      ...(flags.minFree === undefined ? {} : { minFree: flags.minFree }),
       ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
     })
     await run(context, backend, dataDir, flags, interrupt)
@@ -67,6 +99,16 @@ async function join(
     return EXIT.ok
   } finally {
     interrupt.dispose()
+  }
+}
+
+function keepOptions({ keep, keepSize }: JoinFlags): Pick<PeerOptions, 'keep'> {
+  if (keep === undefined && keepSize === undefined) return {}
+  return {
+    keep: {
+      ...(keep === undefined ? {} : { days: keep }),
+      ...(keepSize === undefined ? {} : { bytes: keepSize }),
+    },
   }
 }
 
@@ -85,9 +127,14 @@ async function run(
     const style = await styleFor(context, context.stdout)
     const data = await dataFlag(context, dataDir)
     context.stdout.write(welcome(status, ticket, data, style))
+    if (status.repair !== null) tellRepair(context, status.repair)
   }
   // `mesh leave` stops the peer from outside; src/node/local-backend.ts tells by `left`.
-  const own = backend as MeshBackend & { readonly left?: Promise<void>; readonly failure?: Error }
+  const own = backend as MeshBackend & {
+    readonly left?: Promise<void>
+    readonly failure?: Error
+    readonly onHandOn?: OnHandOn
+  }
   const { left } = own
   const asked = await Promise.race([
     interrupt.asked,
@@ -95,9 +142,42 @@ async function run(
     ...(flags.json === true ? [] : [tellEvents(context, backend, interrupt.signal)]),
   ])
   if (asked !== 'left') note(context, 'leaving (Ctrl-C again: at once)', flags.json)
+  const telling = tellHandOn(context, own, flags.json === true)
   await backend.close()
+  telling()
   if (own.failure !== undefined) throw own.failure
   note(context, 'left the mesh', flags.json)
+}
+
+function tellRepair(context: Context, repair: NonNullable<MeshStatus['repair']>): void {
+  const dropped =
+    repair.entriesDropped === 0 ? '' : `, ${formatCount(repair.entriesDropped)} dropped`
+  note(
+    context,
+    `the store was damaged (${repair.reason}) and was repaired: ${formatCount(repair.entriesKept)} entries kept${dropped}; what is missing is pulled from other peers`,
+  )
+  note(context, `the damaged one is kept in ${repair.copy}`)
+}
+
+/** Says, while the peer leaves, what it still hands on. Returns what ends the telling. */
+function tellHandOn(
+  context: Context,
+  { onHandOn }: { readonly onHandOn?: OnHandOn },
+  silent: boolean,
+): () => void {
+  let toldAt = Number.NEGATIVE_INFINITY
+  return (
+    onHandOn?.(({ bytesLeft }) => {
+      if (bytesLeft === 0 || context.now() - toldAt < HAND_ON_TELL_MS) return
+      toldAt = context.now()
+      const size = formatBytes(bytesLeft)
+      note(
+        context,
+        `waiting to hand on ${size} of results that only this peer has; Ctrl-C again to leave at once`,
+        silent,
+      )
+    }) ?? (() => {})
+  )
 }
 
 /** Prints what comes and goes until the peer stops or the user asks. */
@@ -107,9 +187,19 @@ async function tellEvents(
   signal: AbortSignal,
 ): Promise<'left'> {
   let view = viewOf([], await backend.jobs())
+  let short = false
   for (;;) {
     try {
-      const [peers, jobs] = [await backend.peers(), await backend.jobs()]
+      const [peers, jobs, status] = [
+        await backend.peers(),
+        await backend.jobs(),
+        await backend.status(),
+      ]
+      const disk = status.disk
+      if (disk !== null && disk.short !== short) {
+        short = disk.short
+        context.stdout.write(`${clock(context)} ${diskLine(disk)}\n`)
+      }
       for (const line of eventsBetween(view, peers, jobs, context.wallClock())) {
         context.stdout.write(`${clock(context)} ${line}\n`)
       }
@@ -121,6 +211,12 @@ async function tellEvents(
     await pause(EVENT_POLL_MS, signal)
     if (signal.aborted) return 'left'
   }
+}
+
+function diskLine({ short, freeBytes, reserveBytes }: NonNullable<MeshStatus['disk']>): string {
+  const free = formatBytes(freeBytes)
+  if (!short) return `~ the disk has room again (${free} free): this peer takes work`
+  return `! the disk is nearly full (${free} free, ${formatBytes(reserveBytes)} are left alone): this peer takes no work and keeps nothing for others`
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

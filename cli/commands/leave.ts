@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { MeshError } from '../../src/base/errors.ts'
 import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
-import { ATTACH_RETRY_MS, ATTACH_WAIT_MS } from '../lib/limits.ts'
+import { ATTACH_RETRY_MS, LEAVE_WAIT_MS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { note, printJson } from '../lib/output.ts'
 import { attachOnly } from '../lib/session.ts'
@@ -27,7 +27,7 @@ async function leave(context: Context, options: CommonOptions): Promise<number> 
 
 /** `leave` returns when the folder is free, so that the next command can use it. */
 async function untilGone(context: Context, dataDir: string, pid: number): Promise<void> {
-  const until = context.now() + ATTACH_WAIT_MS
+  const until = context.now() + LEAVE_WAIT_MS
   for (;;) {
     const still = await context.attach(dataDir)
     if (still === undefined) return
@@ -35,7 +35,7 @@ async function untilGone(context: Context, dataDir: string, pid: number): Promis
     if (context.now() > until) {
       throw new MeshError(
         'ERR_MESH_TIMEOUT',
-        `the peer was asked to leave ${ATTACH_WAIT_MS / 1000} s ago and still runs as process ${pid}`,
+        `the peer was asked to leave ${LEAVE_WAIT_MS / 1000} s ago and still runs as process ${pid}`,
         { details: { pid, dataDir } },
       )
     }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { MeshError } from '../../src/base/errors.ts'
 import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { followJob } from '../lib/follow.ts'
@@ -12,6 +13,7 @@ interface ResultsFlags extends CommonOptions {
   readonly out?: string
   readonly errors?: string
   readonly wait: boolean
+  readonly recompute?: boolean
   readonly quiet?: boolean
   readonly cores?: number
   readonly mdns: boolean
@@ -26,6 +28,7 @@ export function register(program: Command, app: App): void {
       .option('--out <file>', 'write the results here, not to stdout')
       .option('--errors <file>', 'write failed items here, as NDJSON')
       .option('--no-wait', 'print what is there; exit 3 if the job has not finished')
+      .option('--recompute', 'run the items again whose results are on no connected peer')
       .option('-q, --quiet', 'no progress and no notes, only errors')
       .addOption(
         coresOption(
@@ -41,6 +44,12 @@ export function register(program: Command, app: App): void {
 
 async function results(context: Context, id: string, flags: ResultsFlags): Promise<number> {
   await checkOutputs(flags)
+  if (flags.recompute === true && !flags.wait) {
+    throw new MeshError(
+      'ERR_MESH_OPTION_INVALID',
+      '--recompute waits for the items that it runs again: leave --no-wait out',
+    )
+  }
   const dataDir = await dataDirOf(context, flags)
   if (!holdsPeer(dataDir)) throw unknownJob(id)
   const interrupt = listenForInterrupt(context)
@@ -55,6 +64,7 @@ async function results(context: Context, id: string, flags: ResultsFlags): Promi
       const follow = {
         job: await library.findJob(backend, id),
         wait: flags.wait,
+        recompute: flags.recompute === true,
         json: flags.json === true,
         quiet: flags.quiet === true,
         ...(await reopenerOf(context, session, peer)),

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
-import type { JobInfo, MeshStatus } from '../../src/node/types.ts'
+import type { JobInfo, MeshStatus, PeerInfo } from '../../src/node/types.ts'
 import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { reportFailure } from '../lib/failure.ts'
 import { formatBytes, formatDuration, plural, printable } from '../lib/format.ts'
-import { isOver, runningLine } from '../lib/job-view.ts'
+import { isOver, runningLine, stateOf } from '../lib/job-view.ts'
+import { MISSING_SHOWN, NAME_CHARS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { printJson } from '../lib/output.ts'
 import { dataDirOf, noPeer, withSession } from '../lib/session.ts'
@@ -34,17 +35,24 @@ async function status(context: Context, options: CommonOptions): Promise<number>
       return EXIT.ok
     }
     const jobs = await backend.jobs()
-    context.stdout.write(statusText(now, jobs, await styleFor(context, context.stdout)))
+    const peers = await backend.peers()
+    context.stdout.write(statusText(now, jobs, await styleFor(context, context.stdout), peers))
     return EXIT.ok
   })
 }
 
 /** What `mesh status` prints for people. */
-export function statusText(now: MeshStatus, jobs: readonly JobInfo[], style: Style): string {
+export function statusText(
+  now: MeshStatus,
+  jobs: readonly JobInfo[],
+  style: Style,
+  peers: readonly PeerInfo[] = [],
+): string {
   const { peer, workers, loopDelayMs } = now
   const busy = Math.max(0, peer.slots - peer.freeSlots)
   const fields: [string, string][] = [
     ['mesh', `${now.mesh}, ${plural(now.peers, 'other peer')}`],
+    ...missingField(peers, style),
     ['lends', lendsText(peer.slots, busy)],
     ['memory', `${formatBytes(peer.freeMemoryBytes)} free of ${formatBytes(peer.memoryBytes)}`],
     ['jobs', `${now.jobs.running} running, ${now.jobs.finished} finished`],
@@ -57,6 +65,12 @@ export function statusText(now: MeshStatus, jobs: readonly JobInfo[], style: Sty
       `p50 ${ms(loopDelayMs.p50)}, p99 ${ms(loopDelayMs.p99)}, max ${ms(loopDelayMs.max)}`,
     ],
     ['folder', now.dataDir],
+    ...diskField(now, style),
+    [
+      'keeps',
+      `finished jobs for ${formatDuration(now.keep.ms / 1000)} of running time, ${formatBytes(now.keep.bytes)} at most`,
+    ],
+    ...handOnField(now, style),
     [
       'process',
       `${now.pid}, up ${formatDuration(now.uptimeSeconds)}${now.embedded ? ', inside `mesh submit` (ends with it)' : ''}`,
@@ -80,6 +94,31 @@ export function statusText(now: MeshStatus, jobs: readonly JobInfo[], style: Sty
     running.length === 0 ? '' : '\n',
     ...running.map((job) => `${runningLine(job, style)}\n`),
   ].join('')
+}
+
+/** Who is silent or away; those that said good-bye are not missed. */
+function missingField(peers: readonly PeerInfo[], style: Style): [string, string][] {
+  const missing = peers.filter(
+    (peer) => !peer.self && (peer.state === 'silent' || peer.state === 'away'),
+  )
+  if (missing.length === 0) return []
+  const some = missing
+    .slice(0, MISSING_SHOWN)
+    .map((peer) => `${printable(peer.name, NAME_CHARS)} (${stateOf(peer)})`)
+  const more = missing.length - some.length
+  return [['missing', style.yellow(some.join(', ') + (more > 0 ? ` and ${more} more` : ''))]]
+}
+
+function diskField({ disk }: MeshStatus, style: Style): [string, string][] {
+  if (disk === null) return []
+  const text = `${formatBytes(disk.freeBytes)} free, ${formatBytes(disk.reserveBytes)} are left alone`
+  return [['disk', disk.short ? style.red(`full: ${text}`) : text]]
+}
+
+function handOnField({ handingOn }: MeshStatus, style: Style): [string, string][] {
+  if (handingOn === null || handingOn.bytesLeft === 0) return []
+  const left = formatBytes(handingOn.bytesLeft)
+  return [['leaves', style.yellow(`hands on ${left} of results that only it has`)]]
 }
 
 function lendsText(slots: number, busy: number): string {

@@ -9,6 +9,7 @@ import { followJob } from '../lib/follow.ts'
 import { checkInput, chooseInput, type InputFlags, type InputSource } from '../lib/input.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
 import type { Library, SubmitOptions } from '../lib/library.ts'
+import { MAX_REPLICAS } from '../lib/limits.ts'
 import {
   type CommonOptions,
   coresOption,
@@ -37,6 +38,8 @@ interface SubmitFlags extends CommonOptions, InputFlags {
   readonly memory?: number
   readonly retries?: number
   readonly maxItemsPerWorker?: number
+  readonly replicas?: number
+  readonly speculate: boolean
 }
 
 export function register(program: Command, app: App): void {
@@ -66,6 +69,12 @@ export function register(program: Command, app: App): void {
       wholeNumber(0, 1_000),
     )
     .option('--max-items-per-worker <n>', 'replace a worker after so many items', wholeNumber(1))
+    .option(
+      '--replicas <n>',
+      'peers that keep each result, 1 to 8 (default: 2)',
+      wholeNumber(1, MAX_REPLICAS),
+    )
+    .option('--no-speculate', 'never run a second copy of what a slow peer still runs')
   withCommonOptions(withPeerOptions(command)).action(
     async (task: string, input: string | undefined, flags: SubmitFlags) =>
       app.finish(await submit(app.context, task, input, flags)),
@@ -118,7 +127,7 @@ async function run(
   if (interrupt.code !== undefined) return notSubmitted(context, interrupt.code)
   const submitted = await submitOrStop(context, session, library, work)
   if (submitted === undefined) return notSubmitted(context, interrupt.code ?? EXIT.interrupted)
-  if (flags.detach === true) return await detached(context, session, submitted.id, flags)
+  if (flags.detach === true) return await detached(context, session, submitted, flags)
   note(context, `job ${submitted.id.slice(0, 8)} submitted`, silent)
   await warnIfNobodyWorks(context, session, submitted.items, silent)
   const follow = {
@@ -161,17 +170,29 @@ function notSubmitted(context: Context, code: number): number {
 async function detached(
   context: Context,
   session: Session,
-  job: string,
+  { id, heldBy }: Job,
   flags: SubmitFlags,
 ): Promise<number> {
-  if (flags.json) printJson(context, { job })
-  else context.stdout.write(`${job}\n`)
-  if (session.embedded && (await otherPeers(session)) === 0) {
-    const where = await dataFlag(context, session.dataDir)
+  if (flags.json) printJson(context, { job: id, heldBy })
+  else context.stdout.write(`${id}\n`)
+  const silent = flags.json === true || flags.quiet === true
+  if (heldBy.length > 0) return EXIT.ok
+  const where = await dataFlag(context, session.dataDir)
+  if (session.embedded) {
+    const why =
+      (await otherPeers(session)) === 0
+        ? 'no other peer is connected'
+        : 'no other peer could take all of it'
     note(
       context,
-      `no other peer has the job: it is kept in ${session.dataDir} and runs when a peer does there: mesh join${where}`,
-      flags.json === true || flags.quiet === true,
+      `${why}: the job is kept in ${session.dataDir} only, and runs when a peer does there: mesh join${where}`,
+      silent,
+    )
+  } else {
+    note(
+      context,
+      `no other peer has all of the job: it lives as long as the peer that runs here`,
+      silent,
     )
   }
   return EXIT.ok
@@ -221,6 +242,8 @@ function submitOptions(flags: SubmitFlags): SubmitOptions {
     ...(flags.maxItemsPerWorker === undefined
       ? {}
       : { maxItemsPerWorker: flags.maxItemsPerWorker }),
+    ...(flags.replicas === undefined ? {} : { replicas: flags.replicas }),
+    ...(flags.speculate ? {} : { speculate: false }),
     ...(flags.detach === undefined ? {} : { detach: flags.detach }),
   }
 }

@@ -14,8 +14,11 @@ export interface PeerOptions {
   readonly cores?: number
   readonly name?: string
   readonly listen?: string[]
+  readonly announce?: string[]
   readonly mdns?: boolean
   readonly embedded?: boolean
+  readonly keep?: { readonly days?: number; readonly bytes?: number }
+  readonly minFree?: number
   readonly verbose?: boolean
 }
 

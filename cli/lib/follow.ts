@@ -8,6 +8,7 @@ import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { asMeshError, errorDocument } from './failure.ts'
 import { type FailureTeller, failureRecord, tellFailures } from './failures.ts'
 import { formatCount, formatDuration, formatRate, plural, printable } from './format.ts'
+import { lossTeller, tellSleep } from './happenings.ts'
 import type { Interrupt } from './interrupt.ts'
 import { secondsOf } from './job-view.ts'
 import type { Library } from './library.ts'
@@ -22,6 +23,8 @@ export interface FollowOptions {
   readonly job: Job
   /** false: print what is there and end. */
   readonly wait: boolean
+  /** Run the items again whose results nobody has any more. */
+  readonly recompute?: boolean
   readonly out?: string
   readonly errors?: string
   readonly json: boolean
@@ -43,6 +46,8 @@ interface Run {
   readonly progress: Progress
   readonly teller: FailureTeller
   readonly writer: LineWriter
+  /** A note beside the progress; nothing with --quiet and --json. */
+  readonly tell: (text: string) => void
 }
 
 /**
@@ -94,6 +99,7 @@ export async function followJob(
     progress,
     teller,
     writer,
+    tell: (text) => aside(() => note(context, text, silent)),
   }
   try {
     await document?.open()
@@ -155,8 +161,10 @@ async function streamOnce(run: Run, outSink: Sink): Promise<unknown> {
   const stop = (): void => watching.abort()
   interrupt.signal.addEventListener('abort', stop)
   const seen = options.wait ? watch(run, watching.signal, outSink) : Promise.resolve()
+  const awake = options.wait ? tellSleep(run.context, run.tell) : () => {}
   try {
-    const reading = { order: 'item', wait: options.wait, signal: interrupt.signal } as const
+    const { wait, recompute = false } = options
+    const reading = { order: 'item', wait, recompute, signal: interrupt.signal } as const
     for await (const batch of run.job.batches(reading)) {
       await run.writer.write(batch)
       if (interrupt.signal.aborted) break
@@ -167,6 +175,7 @@ async function streamOnce(run: Run, outSink: Sink): Promise<unknown> {
     return error
   } finally {
     interrupt.signal.removeEventListener('abort', stop)
+    awake()
     watching.abort()
     await seen
   }
@@ -181,8 +190,10 @@ async function takeUp(run: Run, session: Session): Promise<void> {
 
 /** Feeds the bar, and hands on what waits in the buffer, so that a slow job's results do not wait for 64 KiB. */
 async function watch(run: Run, signal: AbortSignal, outSink: Sink): Promise<void> {
+  const tellLosses = lossTeller(run.tell)
   try {
     for await (const info of run.session.backend.watch(run.job.id as JobId, signal)) {
+      tellLosses(info)
       run.progress.update(info)
       await outSink.flush()
     }

@@ -76,9 +76,21 @@ const PEER_COLUMNS: readonly Column[] = [
   { title: 'SPEED', align: 'right' },
   { title: 'MEMORY FREE', align: 'right' },
   { title: 'RTT', align: 'right' },
-  { title: 'SEEN', align: 'right' },
+  { title: 'STATE' },
   { title: 'ADDRESS' },
 ]
+
+/** 'this peer', 'connected', 'silent 12 s', 'lost, silent 12 s', 'away 3 min', 'left'; and what else keeps it from working. */
+export function stateOf(peer: PeerInfo): string {
+  const since = formatDuration(Math.round(peer.lastSeenMs / 1000))
+  const texts = {
+    connected: 'connected',
+    silent: `${peer.lost ? 'lost, ' : ''}silent ${since}`,
+    away: `${peer.lost ? 'lost, ' : ''}away ${since}`,
+    left: 'left',
+  }
+  return (peer.self ? 'this peer' : texts[peer.state]) + (peer.diskFull ? ', disk full' : '')
+}
 
 /** The peers as a table; this one first, then by name. */
 export function peerTable(
@@ -101,11 +113,7 @@ export function peerTable(
       peer.slots === 0 ? '-' : peer.speed.toFixed(2),
       bytes(peer.freeMemoryBytes),
       peer.rttMs === null ? '-' : `${Math.round(peer.rttMs * 10) / 10} ms`,
-      peer.self
-        ? 'this peer'
-        : peer.connected
-          ? 'connected'
-          : `${formatDuration(peer.lastSeenMs / 1000)} ago`,
+      stateOf(peer),
       peer.self ? '' : printable(peer.address, 64),
     ])
   return renderTable(PEER_COLUMNS, rows, style.dim)

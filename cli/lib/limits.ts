@@ -24,9 +24,23 @@ export const ATTACH_RETRY_MS = 100
 export const EVENT_POLL_MS = 1_000
 /** Events of one look that `mesh join` prints: a mesh of thousands that comes up at once must not scroll for ever. */
 export const EVENTS_PER_POLL = 20
+/** How often a leaving peer says what it still hands on (ms). */
+export const HAND_ON_TELL_MS = 2_000
+/** How long `mesh leave` waits for a peer that hands on results (ms): the peer gives up after 60 s, and stops within a few more. */
+export const LEAVE_WAIT_MS = 90_000
+/** A gap of so much (ms) between two looks at the clock: this machine slept, or the command was stopped. */
+export const SLEPT_MS = 10_000
+/** Silent and absent peers that `mesh status` names; `mesh peers` has them all. */
+export const MISSING_SHOWN = 5
+/** Lost peers that `mesh job` names. */
+export const LOSSES_SHOWN = 8
+/** How often the clock is looked at (ms). */
+export const CLOCK_LOOK_MS = 1_000
 /** What a peer lends at most (src/node/open-folder.ts). */
 export const MAX_CORES = 1_024
 /** A bar wider than this says no more. */
 export const BAR_WIDTH = 24
 /** Characters of a peer's name, a job's name or a message that a table or a line shows. */
 export const NAME_CHARS = 32
+/** Peers that keep one result, at most (src/client/limits.ts). */
+export const MAX_REPLICAS = 8

@@ -29,7 +29,19 @@ export function eventsBetween(
   const lines: string[] = []
   for (const [id, peer] of now.peers) if (!before.peers.has(id)) lines.push(cameLine(peer))
   for (const [id, peer] of before.peers) {
-    if (!now.peers.has(id)) lines.push(`- peer ${peer.short} ${nameOf(peer)} is gone`)
+    const after = now.peers.get(id)
+    if (after === undefined) {
+      const left = peers.find((one) => one.id === id)?.state === 'left'
+      lines.push(`- peer ${peer.short} ${nameOf(peer)} ${left ? 'left' : 'is gone'}`)
+    } else if (after.lost !== peer.lost) {
+      const seconds = formatDuration(Math.round(after.lastSeenMs / 1000))
+      const what = after.lost ? `is lost: silent for ${seconds}` : 'is heard of again'
+      lines.push(`~ peer ${peer.short} ${nameOf(peer)} ${what}`)
+    }
+    if (after !== undefined && after.diskFull !== peer.diskFull) {
+      const what = after.diskFull ? 'has a full disk: it takes no work' : 'has disk space again'
+      lines.push(`~ peer ${peer.short} ${nameOf(peer)} ${what}`)
+    }
   }
   for (const job of jobs) {
     const was = before.jobs.get(job.id)?.state

@@ -27,6 +27,8 @@ export interface ReadOptions {
   readonly order?: 'arrival' | 'item'
   /** Wait for the job's end (default); false: end with what is there now. */
   readonly wait?: boolean
+  /** Run the items again whose results are on no peer that is connected; without it they end the reading with ERR_MESH_RESULT_LOST. */
+  readonly recompute?: boolean
   /** Ends the reading with the signal's reason; the job goes on. */
   readonly signal?: AbortSignal
 }
@@ -106,9 +108,14 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
    */
   async *batches(options: ReadOptions = {}): AsyncGenerator<ResultBatch<O>> {
     const seen = new SpanSet()
-    const { wait = true, order = 'arrival' } = options
+    const { wait = true, order = 'arrival', recompute = false } = options
     const signal = this.signalOf(options)
-    const request: ResultsOptions = { order, wait, ...(signal !== undefined && { signal }) }
+    const request: ResultsOptions = {
+      order,
+      wait,
+      ...(recompute && { recompute }),
+      ...(signal !== undefined && { signal }),
+    }
     for await (const batch of readBatches<O>(this.backend, this.job, request, seen)) {
       if (batch.failures.length === 0) yield batch
       else yield { ...batch, failures: batch.failures.map(this.mapped) }

@@ -31,5 +31,8 @@ export const MAX_JSON_DEPTH = 500
 export const MAX_OPTION_COUNT = 2 ** 31 - 1
 export const MAX_RETRIES = 1_000
 
+/** Peers that keep one result: a DONE names at most so many (src/store/limits.ts MAX_KEEPERS). */
+export const MAX_REPLICAS = 8
+
 /** Items up to this many encoded bytes travel in the job itself; src/store/limits.ts holds peers to the same. */
 export const MAX_INLINE_INPUT_BYTES = 2048

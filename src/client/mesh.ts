@@ -93,7 +93,7 @@ export class Mesh implements AsyncDisposable {
   /**
    * A job that was submitted before, here or on another peer, by this process or another.
    * @param id its id, a unique prefix of it (4 characters or more), or 'last'
-   * @throws ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS
+   * @throws ERR_MESH_JOB_UNKNOWN (neither this peer nor a connected one knows it), ERR_MESH_JOB_AMBIGUOUS, ERR_MESH_JOB_COLLECTED
    */
   async job<O = unknown>(id: string): Promise<Job<O>> {
     this.assertRunning()
@@ -113,6 +113,16 @@ export class Mesh implements AsyncDisposable {
   async jobs(): Promise<JobInfo[]> {
     this.assertRunning()
     return this.backend.jobs()
+  }
+
+  /**
+   * Drops this peer's copy of a finished or cancelled job at once: its log, its results and its input. Other peers keep theirs.
+   * @returns its id
+   * @throws ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS, ERR_MESH_JOB_RUNNING, ERR_MESH_JOB_COLLECTED
+   */
+  async forget(id: string): Promise<string> {
+    this.assertRunning()
+    return this.backend.forget(id)
   }
 
   /** This peer, and those that it knows. */

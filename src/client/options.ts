@@ -4,7 +4,7 @@ import type { JobInfo } from '../node/types.ts'
 import { encodeValue } from '../runtime/segment.ts'
 import { describe } from '../runtime/task.ts'
 import type { JobOptions } from '../scheduler/types.ts'
-import { MAX_ARGS_BYTES, MAX_OPTION_COUNT, MAX_RETRIES } from './limits.ts'
+import { MAX_ARGS_BYTES, MAX_OPTION_COUNT, MAX_REPLICAS, MAX_RETRIES } from './limits.ts'
 
 /** How a job is run. All optional: with none, items are grouped into chunks by time and only a worker's memory is capped. */
 export interface SubmitOptions {
@@ -23,6 +23,13 @@ export interface SubmitOptions {
   readonly retries?: number
   /** Replace a worker process after so many items (for tasks that leak). */
   readonly maxItemsPerWorker?: number
+  /** Peers that keep each result, 1 to 8; default 2: one may die. Fewer keep it while there are fewer. */
+  readonly replicas?: number
+  /**
+   * false: no idle peer runs a second copy of what a slow one is still running near the end. For tasks with side effects that must not
+   * happen twice; a peer that dies has its items run again all the same.
+   */
+  readonly speculate?: boolean
   /** Aborts the submission, and what is read from the job; a job that was submitted goes on. */
   readonly signal?: AbortSignal
   /** Return only when another peer holds the job, its code and its input too, so that this process may end. */
@@ -38,6 +45,8 @@ const KNOWN = [
   'memory',
   'retries',
   'maxItemsPerWorker',
+  'replicas',
+  'speculate',
   'signal',
   'detach',
   'onProgress',
@@ -56,6 +65,7 @@ const MAX_TIME_LIMIT_S = 7 * 24 * 3600
 export function toJobOptions(options: SubmitOptions): JobOptions {
   checkShape(options)
   const { args, chunkSize, timeLimit, memory, retries, maxItemsPerWorker } = options
+  const { replicas, speculate } = options
   return {
     ...(args !== undefined && { args: encodeArgs(args) }),
     ...(chunkSize !== undefined && {
@@ -67,6 +77,8 @@ export function toJobOptions(options: SubmitOptions): JobOptions {
     ...(maxItemsPerWorker !== undefined && {
       maxItemsPerWorker: whole('maxItemsPerWorker', maxItemsPerWorker, 1, MAX_OPTION_COUNT),
     }),
+    ...(replicas !== undefined && { replicas: whole('replicas', replicas, 1, MAX_REPLICAS) }),
+    ...(speculate !== undefined && { speculate }),
   }
 }
 
@@ -78,7 +90,10 @@ function checkShape(options: SubmitOptions): void {
     if ((KNOWN as readonly string[]).includes(key)) continue
     throw invalid(key, `there is no option "${key}": there are ${KNOWN.join(', ')}`)
   }
-  const { signal, detach, onProgress } = options
+  const { signal, detach, onProgress, speculate } = options
+  if (speculate !== undefined && typeof speculate !== 'boolean') {
+    throw invalid('speculate', `speculate must be true or false, not ${describe(speculate)}`)
+  }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw invalid('signal', `signal must be an AbortSignal, not ${describe(signal)}`)
   }

@@ -1,6 +1,6 @@
 import type { PeerFacts } from '../scheduler/types.ts'
 import { ADVERT_MIN_INTERVAL_MS } from './limits.ts'
-import { machineFacts } from './roster.ts'
+import { LEFT_LABEL, machineFacts } from './roster.ts'
 import { type Advert, encodeAdvert } from './wire/advert.ts'
 
 export interface AdvertiserParts {
@@ -14,6 +14,10 @@ export interface AdvertiserParts {
   readonly sign: (hash: Uint8Array) => Uint8Array
   readonly publish: (advert: Uint8Array) => void
   readonly now: () => number
+  /** Words that others heed (roster.ts): why this peer takes nothing. */
+  readonly labels?: () => Readonly<Record<string, string>>
+  /** False: it lends nothing for now. */
+  readonly lends?: () => boolean
 }
 
 const RATE_WINDOW_MS = 5_000
@@ -33,6 +37,7 @@ export class Advertiser {
 
   advert(): Advert {
     const { facts, name, version, addresses, busySlots } = this.parts
+    const slots = this.parts.lends?.() === false ? 0 : facts.slots
     return {
       peer: facts.peer,
       session: facts.session,
@@ -41,13 +46,13 @@ export class Advertiser {
       name,
       addresses: addresses(),
       ...machineFacts(),
-      slots: facts.slots,
-      freeSlots: Math.max(0, facts.slots - busySlots()),
+      slots,
+      freeSlots: Math.max(0, slots - busySlots()),
       gpu: null,
       speed: facts.speed,
       itemsPerSecond: Math.round(this.itemsPerSecond()),
       seq: this.seq,
-      labels: {},
+      labels: this.parts.labels?.() ?? {},
     }
   }
 
@@ -59,7 +64,8 @@ export class Advertiser {
   /** The last one: lends nothing any more. */
   leaving(): Uint8Array {
     this.seq += 1
-    return encodeAdvert({ ...this.advert(), slots: 0, freeSlots: 0 }, this.parts.sign)
+    const labels = { [LEFT_LABEL]: '1' }
+    return encodeAdvert({ ...this.advert(), slots: 0, freeSlots: 0, labels }, this.parts.sign)
   }
 
   publish(): void {

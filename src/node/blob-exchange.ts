@@ -12,6 +12,11 @@ export class BlobExchange {
   private readonly log: Logger
   private readonly present = new Set<BlobHash>()
   private readonly inFlight = new Map<BlobHash, Promise<void>>()
+  private readonly dropping = new Map<BlobHash, Promise<void>>()
+  /** Hears of each blob that somebody wants: it is not to be swept. */
+  onWanted: (hash: BlobHash) => void = () => undefined
+  /** False while the disk has no room for what comes from others. */
+  mayFetch: () => boolean = () => true
 
   constructor(blobs: BlobStore, transport: () => Transport, log: Logger) {
     this.blobs = blobs
@@ -30,12 +35,39 @@ export class BlobExchange {
    * @throws ERR_MESH_INPUT_LOST when no connected peer has it.
    */
   async ensure(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {
+    this.onWanted(hash)
     if (this.present.has(hash)) return
+    await this.dropping.get(hash)
     const running = this.inFlight.get(hash)
     if (running !== undefined) return running
     const fetching = this.bring(hash, likely).finally(() => this.inFlight.delete(hash))
     this.inFlight.set(hash, fetching)
     return fetching
+  }
+
+  /**
+   * Keeps a blob that another peer offers; what is here already is not read again.
+   * @returns false when it is not taken
+   */
+  async take(
+    hash: BlobHash,
+    sizeBytes: number,
+    source: AsyncIterable<Uint8Array>,
+  ): Promise<boolean> {
+    this.onWanted(hash)
+    await this.dropping.get(hash)
+    if ((await this.blobs.size(hash)) === sizeBytes) return true
+    if (sizeBytes > MAX_BLOB_BYTES || !this.mayFetch()) return false
+    await this.blobs.write(source, { hash, sizeBytes })
+    return true
+  }
+
+  /** Deletes a blob from this peer's store. */
+  async drop(hash: BlobHash): Promise<void> {
+    this.present.delete(hash)
+    const gone = this.blobs.delete(hash).finally(() => this.dropping.delete(hash))
+    this.dropping.set(hash, gone)
+    await gone
   }
 
   private async bring(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {

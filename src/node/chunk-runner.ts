@@ -9,7 +9,6 @@ import type {
   BlobHash,
   JobId,
   PeerId,
-  ResultRef,
   SchedulerCore,
   SchedulerEffect,
   SchedulerEvent,
@@ -17,9 +16,11 @@ import type {
 import { MAX_INLINE_BYTES } from '../store/limits.ts'
 import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
+import type { MissingInputs } from './input-loss.ts'
 import type { Inputs } from './inputs.ts'
 import { CHUNK_RETRY_MS, MAX_FAILED_AT_ONCE } from './limits.ts'
 import type { LogRings } from './log-rings.ts'
+import { isDiskFull, placeOutput } from './placing.ts'
 import type { Transport } from './transport/types.ts'
 
 type StartChunk = Extract<SchedulerEffect, { type: 'startChunk' }>
@@ -51,9 +52,14 @@ export interface ChunkRunnerParts {
   readonly log: Logger
   /** Something that the peer's user should see in `mesh status`. */
   readonly warn: (message: string) => void
+  /** Says when input that nobody holds is lost for good. */
+  readonly missing: MissingInputs
+  /** A result has fewer holders than its job asks for. */
+  readonly tooFew: () => void
+  readonly diskFull: () => void
 }
 
-/** Carries out startChunk, abortChunk and placeResult: prepares code and input, runs the worker, brings the output to its keeper. */
+/** Carries out startChunk, abortChunk and placeResult: prepares code and input, runs the worker, brings the output to its keepers. */
 export class ChunkRunner {
   private readonly parts: ChunkRunnerParts
   private readonly chunks = new Map<number, Chunk>()
@@ -82,17 +88,25 @@ export class ChunkRunner {
     this.run(effect, chunk).catch((error: unknown) => {
       // Given back meanwhile: this peer leaves.
       if (this.chunks.get(effect.chunk) !== chunk) return
-      if (isMeshError(error) && error.code.startsWith('ERR_MESH_TASK_')) {
+      const hopeless = isMeshError(error) && this.isHopeless(effect.job, view.author, error)
+      if (hopeless) {
         this.failAll(effect, chunk, error)
         return
       }
+      if (isDiskFull(error)) this.parts.diskFull()
       this.parts.log.warn('chunk returned', {
         job: effect.job.slice(0, 8),
         chunk: effect.chunk,
         error: error instanceof Error ? error.message : String(error),
       })
-      this.giveBack(effect.chunk)
+      this.giveBack(effect.chunk, this.parts.missing.retryMs(effect.job))
     })
+  }
+
+  /** Code that cannot be loaded, and input that is on no peer any more, will not get better. */
+  private isHopeless(job: JobId, author: PeerId, error: MeshError): boolean {
+    if (error.code.startsWith('ERR_MESH_TASK_')) return true
+    return error.code === 'ERR_MESH_INPUT_LOST' && this.parts.missing.note(job, author, error)
   }
 
   abort(number: number): void {
@@ -103,21 +117,32 @@ export class ChunkRunner {
     else chunk.handle?.abort()
   }
 
-  /** Brings an ended chunk's output to its keeper, or keeps it here when the keeper cannot be reached. */
+  /** Brings an ended chunk's output to its keepers, or keeps it here when none can be reached. */
   place(effect: PlaceResult): void {
     const chunk = this.chunks.get(effect.chunk)
     if (chunk === undefined) return
     this.chunks.delete(effect.chunk)
-    const placed = this.bringTo(effect.keeper, chunk).then(
+    const output = {
+      hash: chunk.hash.digest('hex') as BlobHash,
+      sizeBytes: chunk.sizeBytes,
+      parts: chunk.parts,
+    }
+    const { transport, blobs, log, peer } = this.parts
+    const placing = { self: peer.id, blobs, transport, log }
+    const placed = placeOutput(placing, output, effect.keepers).then(
       (result) => {
         if (!this.placing.delete(effect.chunk)) return
+        if (result.kind === 'blob' && result.keepers.length < effect.keepers.length) {
+          this.parts.tooFew()
+        }
         this.parts.dispatch({ type: 'chunkPlaced', chunk: effect.chunk, result })
       },
       (error: unknown) => {
         if (!this.placing.delete(effect.chunk)) return
         const why = error instanceof Error ? error.message : String(error)
         this.parts.log.error('result could not be kept', { error: why })
-        this.parts.warn(`results cannot be kept here: ${why}`)
+        if (isDiskFull(error)) this.parts.diskFull()
+        else this.parts.warn(`results cannot be kept here: ${why}`)
         this.giveBack(effect.chunk)
       },
     )
@@ -149,9 +174,9 @@ export class ChunkRunner {
     over.abort()
   }
 
-  private giveBack(number: number): void {
+  private giveBack(number: number, retryMs = CHUNK_RETRY_MS): void {
     this.chunks.delete(number)
-    this.parts.dispatch({ type: 'chunkReturned', chunk: number, retryMs: CHUNK_RETRY_MS })
+    this.parts.dispatch({ type: 'chunkReturned', chunk: number, retryMs })
   }
 
   private async run(effect: StartChunk, chunk: Chunk): Promise<void> {
@@ -159,6 +184,7 @@ export class ChunkRunner {
     const view = scheduler.job(effect.job)!
     const options = view.spec.options
     const ready = await inputs.prepare(effect.job, view.spec, view.author, effect.lo, effect.hi)
+    this.parts.missing.found(effect.job)
     if (this.chunks.get(effect.chunk) !== chunk) return
     if (chunk.aborted) {
       this.end(effect, chunk, { reached: effect.lo, failed: 0, elapsedMs: 0, ended: 'aborted' })
@@ -203,7 +229,7 @@ export class ChunkRunner {
     this.end(effect, chunk, await handle.done)
   }
 
-  /** Code that no peer can load will not get better: its items fail, a part at a time. */
+  /** What no peer can run fails, a part at a time. */
   private failAll(effect: StartChunk, chunk: Chunk, error: MeshError): void {
     const reached = Math.min(effect.hi, effect.lo + MAX_FAILED_AT_ONCE)
     const count = reached - effect.lo
@@ -240,28 +266,4 @@ export class ChunkRunner {
       ...(inline === undefined ? {} : { inline }),
     })
   }
-
-  private async bringTo(keeper: PeerId, chunk: Chunk): Promise<ResultRef> {
-    const hash = chunk.hash.digest('hex') as BlobHash
-    const { sizeBytes, parts } = chunk
-    const { transport, peer, blobs, log } = this.parts
-    if (keeper !== peer.id) {
-      try {
-        if (await transport().offerBlob(keeper, hash, sizeBytes, each(parts))) {
-          return { kind: 'blob', hash, sizeBytes, keepers: [keeper] }
-        }
-      } catch (error) {
-        log.warn('keeper unreachable: result stays here', {
-          keeper: keeper.slice(0, 8),
-          error: String(error),
-        })
-      }
-    }
-    await blobs.write(each(parts), { hash, sizeBytes })
-    return { kind: 'blob', hash, sizeBytes, keepers: [peer.id] }
-  }
-}
-
-async function* each(parts: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
-  yield* parts
 }

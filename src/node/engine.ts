@@ -17,6 +17,10 @@ export interface EnginePorts {
   answerSteal(effect: Effect<'answerSteal'>): void
   sendLifeline(effect: Effect<'sendLifeline'>): void
   startChunk(effect: Effect<'startChunk'>): void
+  sendHeartbeat(effect: Effect<'sendHeartbeat'>): void
+  sendSuspicion(effect: Effect<'sendSuspicion'>): void
+  resync(job: JobId): void
+  leaseEnded(effect: Effect<'leaseEnded'>): void
   abortChunk(chunk: number): void
   placeResult(effect: Effect<'placeResult'>): void
   viewChanged(change: ViewChange): void
@@ -98,9 +102,13 @@ export class Engine {
         this.timers.delete(effect.timer)
         return 'taken'
       case 'startChunk':
+        if (!effect.afterWrite) return 'local'
+        this.outbox.push(effect)
+        return 'waits'
       case 'abortChunk':
       case 'jobChanged':
       case 'jobFinished':
+      case 'leaseEnded':
         return 'local'
       default:
         this.outbox.push(effect)
@@ -165,6 +173,18 @@ export class Engine {
         return
       case 'startChunk':
         ports.startChunk(effect)
+        return
+      case 'sendHeartbeat':
+        ports.sendHeartbeat(effect)
+        return
+      case 'sendSuspicion':
+        ports.sendSuspicion(effect)
+        return
+      case 'resync':
+        ports.resync(effect.job)
+        return
+      case 'leaseEnded':
+        ports.leaseEnded(effect)
         return
       case 'abortChunk':
         ports.abortChunk(effect.chunk)

@@ -80,6 +80,16 @@ export class Inputs {
     return [spec.task.bundle, spec.input.manifest, ...pieces.map((piece) => piece.hash)]
   }
 
+  /** The same, of what is here: nothing is fetched, and without the manifest the pieces are not known. */
+  async localBlobsOf(spec: JobSpec): Promise<BlobHash[]> {
+    const { bundle } = spec.task
+    if (spec.input.kind !== 'pieces') return [bundle]
+    const { manifest } = spec.input
+    if (!(await this.blobs.has(manifest))) return [bundle, manifest]
+    const pieces = readManifest(await this.blobs.get(manifest)) as ManifestPiece[]
+    return [bundle, manifest, ...pieces.map((piece) => piece.hash as BlobHash)]
+  }
+
   forget(job: JobId): void {
     this.pieces.delete(job)
     this.args.delete(job)

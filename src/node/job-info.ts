@@ -1,7 +1,9 @@
-import type { JobView } from '../scheduler/types.ts'
-import type { StoredJob } from '../store/types.ts'
+import type { JobId, JobView } from '../scheduler/types.ts'
+import type { StoredJob, StoreRepair } from '../store/types.ts'
+import { replicasOf } from './keepers.ts'
+import { DEFAULT_REPLICAS, MAX_SPANS_COUNTED } from './limits.ts'
 import type { Peer } from './peer.ts'
-import type { JobInfo } from './types.ts'
+import type { CopiesInfo, JobInfo, MeshStatus } from './types.ts'
 
 /** What people see of a job in memory. */
 export function infoOfView(peer: Peer, view: JobView): JobInfo {
@@ -35,6 +37,8 @@ export function infoOfView(peer: Peer, view: JobView): JobInfo {
       grants: view.grants,
       reclaims: view.reclaims,
     },
+    peersLost: peer.upkeep.presence.losses(view.job),
+    copies: null,
     options: view.spec.options,
     input: view.spec.input,
   }
@@ -59,9 +63,55 @@ export function infoOfRecord({ job, state, summary }: StoredJob): JobInfo {
     peers: [],
     peersAtWork: 0,
     log: { entries: 0, chunks: 0, grants: 0, reclaims: 0 },
+    peersLost: [],
+    copies: null,
     options: summary.spec.options,
     input: summary.spec.input,
   }
+}
+
+/** On how many live peers a job's results are; looks at 20 000 of them at most. */
+export async function countCopies(peer: Peer, job: JobId): Promise<CopiesInfo> {
+  const { keepers } = peer.upkeep
+  const record = (await peer.store.jobs()).find((stored) => stored.job === job)
+  const wanted = record === undefined ? DEFAULT_REPLICAS : replicasOf(record)
+  const count = { wanted, results: 0, bytes: 0, tooFew: 0, none: 0, partial: false }
+  for await (const span of keepers.spans(job)) {
+    if (count.results >= MAX_SPANS_COUNTED) return { ...count, partial: true }
+    const holders = keepers.holdersOf(span, await keepers.holds(span.result.hash))
+    count.results += 1
+    count.bytes += span.result.sizeBytes
+    if (holders.size < wanted) count.tooFew += 1
+    if (holders.size === 0) count.none += 1
+  }
+  return count
+}
+
+/** What `mesh status` shows of the disk, of what is kept, and of what is wrong. */
+export function upkeepStatus(
+  peer: Peer,
+): Pick<MeshStatus, 'warnings' | 'disk' | 'keep' | 'repair' | 'handingOn'> {
+  const { disk, retention, handingOn } = peer.upkeep
+  const { repair } = peer.store
+  const { space } = disk
+  return {
+    warnings: [
+      ...peer.upkeep.warnings(),
+      ...(repair === undefined ? [] : [repairText(repair)]),
+      ...peer.warnings,
+    ],
+    disk:
+      space === undefined
+        ? null
+        : { freeBytes: space.freeBytes, reserveBytes: disk.reserveBytes, short: disk.short },
+    keep: { ms: retention.keepMs, bytes: retention.keepBytes },
+    repair: repair === undefined ? null : { ...repair, jobs: repair.jobs.length },
+    handingOn: handingOn ?? null,
+  }
+}
+
+function repairText({ reason, copy, entriesKept }: StoreRepair): string {
+  return `the store was damaged (${reason}) and was repaired: ${entriesKept} entries kept; what is missing is pulled from other peers. The damaged one is in ${copy}`
 }
 
 function finishedAt(peer: Peer, view: JobView): string | null {

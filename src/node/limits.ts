@@ -16,8 +16,12 @@ export const ADVERT_MIN_INTERVAL_MS = 2_000
 /** Peers that a newcomer is told of at once, and that are told of it; gossip tells the rest. */
 export const MAX_INTRODUCTIONS = 64
 
-/** A peer that is not connected is shown this long after it was last heard of. */
-export const PEER_FORGET_MS = 60_000
+/** A peer that is not connected is shown this long after it was last heard of; one that said good-bye, shorter. */
+export const PEER_FORGET_MS = 600_000
+export const LEFT_FORGET_MS = 60_000
+
+/** A connected peer that was not heard for so long is shown as silent: several heartbeats are missing by then. */
+export const SILENT_AFTER_MS = 5_000
 
 /** Peers remembered from adverts: bounds memory against a flood of made-up peers (adverts are signed, so each costs its author a signature). */
 export const MAX_KNOWN_PEERS = 16_384
@@ -75,3 +79,62 @@ export const MAX_HEADS_PER_MESSAGE = 4_096
 
 /** Warnings shown by `mesh status`. */
 export const MAX_WARNINGS = 20
+
+// ---------------------------------------------------------------- results and input on several peers
+
+/** Peers that hold each result when the job does not say, and the most it may ask for (a DONE names at most 8 keepers). */
+export const DEFAULT_REPLICAS = 2
+export const MAX_REPLICAS = 8
+/** After the first receipt the other keepers get so long, and a second more for each megabyte; what is missing is copied later. */
+export const PLACE_PATIENCE_MS = 2_000
+export const PLACE_MIN_BYTES_PER_MS = 1_000
+/** With no receipt for so long (and a second more for each megabyte) a result is kept here, whoever was to keep it. */
+export const PLACE_FALLBACK_MS = 5_000
+
+/** Copies of results under way at once, and of those that a leaving peer hands on: a dead peer's share must not fill the links. */
+export const COPIES_AT_ONCE = 2
+export const HAND_ON_AT_ONCE = 4
+/** Peers tried for one copy before it waits for the next look. */
+export const MAX_COPY_TRIES = 4
+/** Copies made by this session that are remembered by hash; the log does not name them. Forgetting one costs an offer that is declined. */
+export const MAX_COPIES_KNOWN = 200_000
+/** Spans looked at between two turns of the event loop: a look over all jobs must not hold up a running one. */
+export const SPANS_PER_TURN = 256
+/** How long one copy may take; the transport gives up earlier on one that does not move. */
+export const COPY_TIMEOUT_MS = 300_000
+
+/** Other peers that fetch the whole input and the code of a job that runs for more than a moment. */
+export const INPUT_COPIES = 2
+/** Pieces whose holder is looked for: for so many it is remembered since when they are missing. */
+export const MAX_MISSING_INPUTS = 4_096
+/** A chunk whose input is missing is tried again after 1 s, twice as long each time, at most this. */
+export const MAX_CHUNK_RETRY_MS = 8_000
+
+/** Losses of peers shown for one job, and jobs for which they are remembered. */
+export const MAX_LOSSES_PER_JOB = 32
+export const MAX_JOBS_WITH_LOSSES = 256
+
+// ---------------------------------------------------------------- finding jobs
+
+/** How long connected peers are asked for a job that is not known here. */
+export const FIND_JOB_MS = 3_000
+/** Searches under way at once. */
+export const MAX_SEARCHES = 64
+/** Peers asked in one search. */
+export const MAX_ASKED_PEERS = 64
+
+// ---------------------------------------------------------------- retention and the disk
+
+/** Collected jobs that are remembered with the time, so that `mesh results` can say so; tombstones last longer, without it. */
+export const MAX_COLLECTED_KNOWN = 4_096
+/** Blobs that local callers wrote and that no job names yet (a submit that is being spooled): never swept. One costs about 40 bytes. */
+export const MAX_PINNED = 4_000_000
+/** Results without a copy that `mesh job` looks through; beyond, it says "at least". */
+export const MAX_SPANS_COUNTED = 20_000
+
+/** Neighbours asked what a dead session wrote last, before its ranges are taken. */
+export const RESYNC_PEERS = 3
+/** How long a job that is not known here is waited for after the connected peers were asked. */
+export const WANT_JOB_MS = 5_000
+/** Forked feeds told in one process; the proof itself is in the log. */
+export const MAX_FORKS_TOLD = 1_000

@@ -4,11 +4,14 @@ import { MeshError } from '../base/errors.ts'
 import { pause } from '../base/pause.ts'
 import type { BlobHash, JobId, JobSpec, PeerId } from '../scheduler/types.ts'
 import { jobIdOf } from '../store/entry-codec.ts'
-import { infoOfRecord, infoOfView } from './job-info.ts'
-import { DETACH_COPIES, DETACH_TIMEOUT_MS, WATCH_INTERVAL_MS } from './limits.ts'
+import { handOverJob, untilJob } from './hand-over.ts'
+import { countCopies, infoOfRecord, infoOfView, upkeepStatus } from './job-info.ts'
+import { type Found, lookUpJob } from './job-lookup.ts'
+import type { HandOn } from './keepers.ts'
+import { WATCH_INTERVAL_MS } from './limits.ts'
 import { type Membership, type OpenOptions, openFolder } from './open-folder.ts'
 import { Peer } from './peer.ts'
-import { streamResults } from './results.ts'
+import { declareLost, type ResultsParts, streamResults } from './results.ts'
 import { infoOf } from './roster.ts'
 import type {
   JobInfo,
@@ -98,7 +101,7 @@ export class LocalBackend implements MeshBackend {
         died: stats.died,
       },
       strikes: peer.strikes.list(peer.transport.strikes()),
-      warnings: peer.warnings,
+      ...upkeepStatus(peer),
     }
   }
 
@@ -118,35 +121,17 @@ export class LocalBackend implements MeshBackend {
   }
 
   async job(id: string): Promise<JobInfo> {
-    const view = this.peer.scheduler.job(id as JobId)
+    const found = await lookUpJob(this.peer, id)
+    const copies = await countCopies(this.peer, found.job)
+    return { ...(await this.infoOf(found)), copies }
+  }
+
+  private async infoOf({ job, record }: Found): Promise<JobInfo> {
+    const view = this.peer.scheduler.job(job)
     if (view !== undefined) return infoOfView(this.peer, view)
-    const jobs = await this.jobs()
-    if (id === 'last') {
-      const last = jobs.find((job) => job.author === this.peer.id) ?? jobs[0]
-      if (last !== undefined) return last
-      throw new MeshError(
-        'ERR_MESH_JOB_UNKNOWN',
-        'there is no job yet: submit one with `mesh submit`',
-      )
-    }
-    const matches = id.length < 4 ? [] : jobs.filter((job) => job.id.startsWith(id.toLowerCase()))
-    if (matches.length === 1) return matches[0]!
-    if (matches.length > 1) {
-      throw new MeshError(
-        'ERR_MESH_JOB_AMBIGUOUS',
-        `"${id}" fits ${matches.length} jobs (${matches
-          .slice(0, 4)
-          .map((j) => j.id.slice(0, 12))
-          .join(', ')}…): give more characters`,
-        { details: { matches: matches.map((job) => job.id) } },
-      )
-    }
-    throw new MeshError(
-      'ERR_MESH_JOB_UNKNOWN',
-      id.length < 4
-        ? `"${id}" is too short for a job id: give at least 4 characters, or "last"`
-        : `no job "${id}" is known here: \`mesh jobs\` lists them`,
-    )
+    const stored = record ?? (await this.peer.store.jobs()).find((one) => one.job === job)
+    if (stored !== undefined) return infoOfRecord(stored)
+    throw new MeshError('ERR_MESH_JOB_UNKNOWN', `job ${job.slice(0, 8)} was just collected`)
   }
 
   async ticket(): Promise<string> {
@@ -157,10 +142,15 @@ export class LocalBackend implements MeshBackend {
   }
 
   async putBlob(bytes: Uint8Array): Promise<{ hash: BlobHash; sizeBytes: number }> {
-    return this.peer.store.blobs.put(bytes)
+    const { disk, retention } = this.peer.upkeep
+    await disk.assertRoom(bytes.byteLength)
+    const put = await this.peer.store.blobs.put(bytes)
+    retention.pin(put.hash)
+    return put
   }
 
   async submit(request: JobRequest): Promise<SubmitReply> {
+    await this.peer.upkeep.disk.assertRoom()
     const spec: JobSpec = {
       v: 1,
       task: request.task,
@@ -170,15 +160,17 @@ export class LocalBackend implements MeshBackend {
     }
     const job = jobIdOf(spec)
     await this.peer.submit(job, spec, Date.now())
+    await this.peer.upkeep.submitted(spec)
     if (request.detach !== true) return { job, heldBy: this.peer.acknowledged(job) }
-    return { job, heldBy: await this.handOver(job, spec) }
+    return { job, heldBy: await handOverJob(this.peer, job, spec) }
   }
 
   async *watch(job: JobId, signal?: AbortSignal): AsyncGenerator<JobInfo> {
+    const found = await lookUpJob(this.peer, job)
     const changes = this.peer.watch.subscribe(job, signal)
     try {
       for (;;) {
-        const info = await this.job(job)
+        const info = await this.infoOf(found)
         yield info
         if (info.state === 'finished' || info.state === 'cancelled') return
         const told = performance.now()
@@ -193,9 +185,28 @@ export class LocalBackend implements MeshBackend {
     }
   }
 
-  results(job: JobId, options: ResultsOptions): AsyncIterable<ResultSpan> {
-    const { scheduler, store, exchange, watch } = this.peer
-    return streamResults({ scheduler, store, exchange, watch, self: this.peer.id }, job, options)
+  async *results(id: JobId, options: ResultsOptions): AsyncGenerator<ResultSpan> {
+    const { peer } = this
+    const { job } = await lookUpJob(peer, id)
+    const { scheduler, store, exchange, watch } = peer
+    const { presence } = peer.upkeep
+    const name = (other: PeerId) => peer.roster.name(other)
+    const parts = { scheduler, store, exchange, watch, self: peer.id, presence, name }
+    if (options.recompute === true) await this.runLostAgain(job, parts, options.signal)
+    yield* streamResults(parts, job, options)
+  }
+
+  /** What nobody has any more is declared LOST, which opens the job again. */
+  private async runLostAgain(
+    job: JobId,
+    parts: ResultsParts,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const lost: Parameters<Parameters<typeof declareLost>[2]>[0][] = []
+    await declareLost(parts, job, (range) => lost.push(range), signal)
+    if (lost.length === 0) return
+    await this.peer.takeUp(job)
+    for (const range of lost) this.peer.engine.dispatch({ type: 'resultLost', job, ...range })
   }
 
   async *logs(
@@ -235,6 +246,16 @@ export class LocalBackend implements MeshBackend {
     }
   }
 
+  async forget(id: string): Promise<JobId> {
+    const { job } = await lookUpJob(this.peer, id)
+    await this.peer.upkeep.retention.forget([job])
+    return job
+  }
+
+  /** Told how much is left to hand on, while this peer leaves. Returns what ends the telling. */
+  readonly onHandOn = (tell: (progress: HandOn) => void): (() => void) =>
+    this.peer.upkeep.onHandOn(tell)
+
   leave(): Promise<void> {
     return this.close()
   }
@@ -258,37 +279,6 @@ export class LocalBackend implements MeshBackend {
     return infoOf(this.peer.advertiser.advert(), { self: true, link: undefined, lastSeenMs: 0 })
   }
 
-  /** Leaves a job's code and input with up to two other peers, and waits until they have its entries. */
-  private async handOver(job: JobId, spec: JobSpec): Promise<string[]> {
-    const { peer } = this
-    const targets = peer.transport.connected().slice(0, DETACH_COPIES)
-    const blobs = await peer.inputs.blobsOf(job, spec, peer.id)
-    const held = await Promise.all(
-      targets.map(async (target) => {
-        for (const hash of blobs) if (!(await this.offer(target, hash))) return undefined
-        return (await this.acknowledgedBy(job, target)) ? target : undefined
-      }),
-    )
-    return held.filter((target) => target !== undefined)
-  }
-
-  private async offer(to: PeerId, hash: BlobHash): Promise<boolean> {
-    const { blobs } = this.peer.store
-    const sizeBytes = await blobs.size(hash)
-    if (sizeBytes === undefined) return false
-    try {
-      return await this.peer.transport.offerBlob(to, hash, sizeBytes, blobs.read(hash))
-    } catch {
-      return false
-    }
-  }
-
-  private async acknowledgedBy(job: JobId, target: PeerId): Promise<boolean> {
-    void this.peer.replication.sendJob(target, job)
-    const signal = AbortSignal.timeout(DETACH_TIMEOUT_MS)
-    return this.until(() => this.peer.acknowledged(job).includes(target), signal)
-  }
-
   private async pauseUnlessFinished(job: JobId, ms: number, signal?: AbortSignal): Promise<void> {
     const over = new AbortController()
     const either = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
@@ -300,25 +290,7 @@ export class LocalBackend implements MeshBackend {
   }
 
   private finished(job: JobId, signal?: AbortSignal): Promise<boolean> {
-    return this.until(() => this.peer.scheduler.job(job)?.state !== 'running', signal)
-  }
-
-  /** Waits for a job event that makes `condition` true; false when aborted. */
-  private until(condition: () => boolean, signal?: AbortSignal): Promise<boolean> {
-    if (condition()) return Promise.resolve(true)
-    return new Promise((resolve) => {
-      const settle = (value: boolean) => {
-        unlisten()
-        signal?.removeEventListener('abort', aborted)
-        resolve(value)
-      }
-      const aborted = () => settle(false)
-      const unlisten = this.peer.onJob(() => {
-        if (condition()) settle(true)
-      })
-      signal?.addEventListener('abort', aborted)
-      if (signal?.aborted) aborted()
-    })
+    return untilJob(this.peer, () => this.peer.scheduler.job(job)?.state !== 'running', signal)
   }
 }
 

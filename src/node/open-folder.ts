@@ -14,7 +14,9 @@ import { createMeshKey, loadMesh, type MeshFile, meshIdOf, saveMesh } from '../s
 import type { Store } from '../store/types.ts'
 import { serveControl } from './control/server.ts'
 import type { Peer, PeerConfig } from './peer.ts'
+import type { KeepRules } from './retention.ts'
 import type { MeshBackend } from './types.ts'
+import type { UpkeepTimes } from './upkeep-times.ts'
 import { decodeTicket } from './wire/ticket.ts'
 
 export interface OpenOptions {
@@ -26,10 +28,26 @@ export interface OpenOptions {
   readonly name?: string
   /** Multiaddrs; default: every interface, on the port used last time. */
   readonly listen?: readonly string[]
+  /** Multiaddrs that others are told in place of those it listens on: behind a forwarded port. */
+  readonly announce?: readonly string[]
   readonly mdns?: boolean
   /** Started by `mesh submit` for itself. */
   readonly embedded?: boolean
+  /** How long (of this peer's running time), and how much, of finished jobs is kept; default 7 days, and 10 GB or a tenth of the disk. */
+  readonly keep?: KeepOptions
+  /** Bytes of the disk that are left free; default 512 MB or 2 % of the disk, whichever is smaller. */
+  readonly minFree?: number
+  /** Waiting times of the upkeep; shorter in tests. */
+  readonly upkeepTimes?: Partial<UpkeepTimes>
   readonly logger?: Logger
+}
+
+/** How long, and how much, of what is finished is kept. */
+export interface KeepOptions {
+  /** Of the time that the peer runs; fractions allowed. */
+  readonly days?: number
+  /** Results and input of finished jobs. */
+  readonly bytes?: number
 }
 
 export interface Membership {
@@ -89,15 +107,23 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         version: VERSION,
         slots,
         listen: options.listen ?? [`/ip4/0.0.0.0/tcp/${await lastPort(store)}`],
+        announce: options.announce ?? [],
         bootstrap: mesh.addresses,
         mdns: options.mdns ?? true,
         log: logger,
+        upkeep: {
+          keep: checkKeep(options.keep),
+          embedded: options.embedded ?? false,
+          ...(options.minFree !== undefined && { minFreeBytes: checkMinFree(options.minFree) }),
+          ...(options.upkeepTimes !== undefined && { times: options.upkeepTimes }),
+        },
         onFailure: (error) => folder.onFailure(error),
       },
       reach: async (peer) => {
         if (ticket !== undefined) await reachTicket(peer, ticket.addresses)
         await saveMesh(dataDir, { key: mesh.key, addresses: bootstrap })
-        await keepPort(store, peer)
+        // An announced port is not this machine's.
+        if ((options.announce ?? []).length === 0) await keepPort(store, peer)
       },
       serve: async (backend) => {
         server = await serveControl(backend, { dataDir, onLeave: () => backend.close() })
@@ -123,6 +149,32 @@ function checkCores(cores: number | undefined): number {
     )
   }
   return cores
+}
+
+const DAY_MS = 24 * 3_600_000
+const MAX_KEEP_DAYS = 36_500
+
+function checkKeep(keep: KeepOptions = {}): KeepRules {
+  const { days, bytes } = keep
+  if (days !== undefined && !(days >= 0 && days <= MAX_KEEP_DAYS)) {
+    throw wrongOption('keep', `keep.days must be from 0 to ${MAX_KEEP_DAYS}, not ${days}`)
+  }
+  if (bytes !== undefined && !(bytes >= 0)) {
+    throw wrongOption('keep', `keep.bytes must be a number from 0 up, not ${bytes}`)
+  }
+  return {
+    ...(days !== undefined && { ms: Math.round(days * DAY_MS) }),
+    ...(bytes !== undefined && { bytes }),
+  }
+}
+
+function checkMinFree(bytes: number): number {
+  if (bytes >= 0 && Number.isFinite(bytes)) return bytes
+  throw wrongOption('minFree', `minFree must be a number of bytes from 0 up, not ${bytes}`)
+}
+
+function wrongOption(option: string, message: string): MeshError {
+  return new MeshError('ERR_MESH_OPTION_INVALID', message, { details: { option } })
 }
 
 async function meshOf(

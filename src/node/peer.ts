@@ -28,7 +28,6 @@ import { JobWatch } from './job-watch.ts'
 import {
   ADVERT_INTERVAL_MS,
   ANTI_ENTROPY_INTERVAL_MS,
-  MAX_BLOB_BYTES,
   MAX_FINISHED_JOBS_IN_MEMORY,
   MAX_INTRODUCTIONS,
   MAX_WARNINGS,
@@ -37,13 +36,15 @@ import {
 } from './limits.ts'
 import { LogExchange } from './log-exchange.ts'
 import { LogRings } from './log-rings.ts'
+import { takeUpAgain } from './reopen.ts'
 import { Replication } from './replication.ts'
-import { Roster } from './roster.ts'
+import { DISK_LABEL, EMBEDDED_LABEL, Roster } from './roster.ts'
 import { Router } from './router.ts'
 import { measureSpeed } from './speed.ts'
 import { Strikes } from './strikes.ts'
 import { createTransport, type Libp2pTransportOptions } from './transport/libp2p-transport.ts'
 import type { Transport, TransportEvents } from './transport/types.ts'
+import { Upkeep, type UpkeepConfig } from './upkeep.ts'
 import { encodeMessage, encodeRuns } from './wire/encode.ts'
 import { MAX_GOSSIP_BYTES } from './wire/limits.ts'
 import type { WireMessage } from './wire/messages.ts'
@@ -57,14 +58,20 @@ export interface PeerConfig {
   readonly meshKey: Uint8Array
   /** Earlier sessions of this peer on its folder: what they held, this one reclaims. */
   readonly predecessors: readonly SessionId[]
+  /** How long a peer may be silent before others take what it held, ms. */
+  readonly leaseMs?: number
   readonly name: string
   readonly version: string
   /** Worker slots lent; 0 lends nothing. */
   readonly slots: number
   readonly listen: readonly string[]
+  /** What others are told in place of `listen`: behind a forwarded port. */
+  readonly announce?: readonly string[]
   readonly bootstrap: readonly string[]
   readonly mdns: boolean
   readonly log: Logger
+  /** What it keeps, and for how long. */
+  readonly upkeep?: UpkeepConfig
   /** The peer cannot go on, and should be stopped. */
   readonly onFailure: (error: MeshError) => void
 }
@@ -88,6 +95,7 @@ export class Peer {
   readonly logExchange: LogExchange
   readonly advertiser: Advertiser
   readonly strikes: Strikes
+  readonly upkeep: Upkeep
   readonly startedAt = performance.now()
   readonly warnings: string[] = []
   private readonly chunks: ChunkRunner
@@ -123,12 +131,14 @@ export class Peer {
       seal,
       random: Math.random,
       predecessors: config.predecessors,
+      expectsPeers: config.bootstrap.length > 0,
+      ...(config.leaseMs === undefined ? {} : { leaseMs: config.leaseMs }),
       readFork: (first, second) => readForkProof(first, second, verify),
     })
     this.engine = new Engine(this.scheduler, this.store)
     const now = () => this.engine.now()
     this.strikes = new Strikes(this.log)
-    this.roster = new Roster(now)
+    this.roster = new Roster(now, (peer) => this.scheduler.liveness(peer))
     this.watch = new JobWatch(now)
     this.exchange = new BlobExchange(
       this.store.blobs,
@@ -138,6 +148,23 @@ export class Peer {
     this.inputs = new Inputs(this.store.blobs, this.exchange)
     this.runtime = createRuntime({ slots: config.slots, logger: config.log.child('runtime') })
     const dispatch = this.engine.dispatch.bind(this.engine)
+    this.upkeep = new Upkeep({
+      self: this.id,
+      config: config.upkeep ?? {},
+      store: this.store,
+      scheduler: this.scheduler,
+      exchange: this.exchange,
+      inputs: this.inputs,
+      roster: this.roster,
+      transport: () => this.transportOrNone,
+      sendJob: (to, job) => this.replication.sendJob(to, job),
+      send: (to, message) => this.send(to, message),
+      dispatch,
+      letGo: (job) => this.forgetJob(job),
+      advertise: () => this.advertiser.publish(),
+      now,
+      log: config.log,
+    })
     this.chunks = new ChunkRunner({
       runtime: this.runtime,
       inputs: this.inputs,
@@ -150,6 +177,9 @@ export class Peer {
       dispatch,
       log: config.log.child('chunks'),
       warn: (message) => this.warn(message),
+      missing: this.upkeep.missing,
+      tooFew: () => this.upkeep.keepers.tooFew(),
+      diskFull: () => void this.upkeep.disk.wroteInVain(),
     })
     this.replication = new Replication({
       store: this.store,
@@ -158,8 +188,10 @@ export class Peer {
       dispatch,
       send: (to, message) => this.send(to, message),
       gossip: (topic, runs) => this.gossip(topic, runs),
+      connected: () => this.transportOrNone?.connected() ?? [],
       strike: (peer, reason) => this.strikes.add(peer, reason),
       jobArrived: (job, author, from) => this.jobArrived(job, author, from),
+      reopen: (job) => void this.takeUp(job).catch((error) => this.writeFailed(error)),
       log: config.log.child('replication'),
     })
     this.logExchange = new LogExchange({
@@ -179,12 +211,18 @@ export class Peer {
       sign: config.identity.sign,
       publish: (advert) => this.transportOrNone?.publish('adverts', advert),
       now,
+      lends: () => !this.upkeep.disk.short,
+      labels: () => ({
+        ...(this.upkeep.disk.short && { [DISK_LABEL]: 'full' }),
+        ...(config.upkeep?.embedded === true && { [EMBEDDED_LABEL]: '1' }),
+      }),
     })
     this.router = new Router({
       self: this.id,
       scheduler: this.scheduler,
       replication: this.replication,
       logExchange: this.logExchange,
+      finder: this.upkeep.finder,
       roster: this.roster,
       transport: () => this.transportOrNone,
       dispatch,
@@ -216,10 +254,12 @@ export class Peer {
   async start(): Promise<void> {
     this.attach()
     await this.loadJobs()
+    await this.upkeep.start()
     const options: Libp2pTransportOptions = {
       privateKey: this.config.identity.seed,
       meshKey: this.config.meshKey,
       listen: this.config.listen,
+      announce: this.config.announce ?? [],
       bootstrap: this.config.bootstrap,
       mdns: this.config.mdns,
       events: this.transportEvents(),
@@ -255,6 +295,17 @@ export class Peer {
   /** Wall time of the job's end as seen here, ms since the epoch. */
   finishedAt(job: JobId): number | undefined {
     return this.finished.get(job)
+  }
+
+  /** Takes an ended job into memory again, so that a LOST can reopen it. */
+  async takeUp(job: JobId): Promise<void> {
+    const record = (await this.store.jobs()).find((stored) => stored.job === job)
+    if (record === undefined || this.scheduler.job(job) !== undefined) return
+    this.finished.set(job, record.summary.finishedAt ?? record.updatedAt)
+    const { store, scheduler, replication } = this
+    const dispatch = this.engine.dispatch.bind(this.engine)
+    await takeUpAgain({ store, scheduler, replication, dispatch }, job)
+    if (this.scheduler.job(job) === undefined) this.finished.delete(job)
   }
 
   /** Peers that said they have the job's entries. */
@@ -298,10 +349,14 @@ export class Peer {
         failures.push(error)
       }
     }
-    if (this.transportOrNone !== undefined) await step(() => this.handOver())
+    if (this.transportOrNone !== undefined) {
+      await step(() => this.handOver())
+      await step(() => this.upkeep.handOn())
+    }
     this.watch.closeAll()
     await step(() => this.runtime.close())
     await step(() => this.transportOrNone?.stop())
+    await step(() => this.upkeep.close())
     this.engine.close()
     this.loopDelay.disable()
     await step(() => this.store.flush({ sync: true }))
@@ -350,6 +405,14 @@ export class Peer {
         this.send(to, { kind: 'lifeline', job, session, rate, idle })
       },
       startChunk: (effect) => this.chunks.start(effect),
+      sendHeartbeat: ({ to, last }) => {
+        for (const peer of to) this.send(peer, { kind: 'heartbeat', last })
+      },
+      sendSuspicion: ({ to, peer, session }) => {
+        for (const other of to) this.send(other, { kind: 'suspect', peer, session })
+      },
+      resync: (job) => this.replication.resync(job),
+      leaseEnded: (effect) => this.leaseEnded(effect),
       abortChunk: (chunk) => this.chunks.abort(chunk),
       placeResult: (effect) => this.chunks.place(effect),
       viewChanged: (change) => this.watch.viewChanged(change),
@@ -373,6 +436,7 @@ export class Peer {
   private jobChanged(job: JobId): void {
     const view = this.scheduler.job(job)
     if (view === undefined) return
+    if (view.state === 'running' && this.finished.delete(job)) this.recordJob(job, 'running')
     if (view.state === 'cancelled' && !this.finished.has(job)) {
       this.jobFinished(job)
       return
@@ -384,10 +448,12 @@ export class Peer {
   private jobFinished(job: JobId): void {
     const view = this.scheduler.job(job)
     if (view === undefined) return
-    this.finished.set(job, Date.now())
+    // Of a job taken up again from the store the time is known.
+    if (!this.finished.has(job)) this.finished.set(job, Date.now())
     this.recordJob(job, view.state === 'cancelled' ? 'cancelled' : 'finished')
     this.watch.jobChanged(view)
     this.logExchange.jobEnded(job)
+    this.upkeep.jobEnded(job)
     this.tellEnd(job, view.author)
     for (const listener of this.listeners) listener('finished', job)
     for (const [oldest] of this.finished) {
@@ -432,6 +498,15 @@ export class Peer {
       },
     })
     this.store.flush().catch((error) => this.writeFailed(error))
+  }
+
+  private leaseEnded(effect: Extract<SchedulerEffect, { type: 'leaseEnded' }>): void {
+    const { peer, restarted } = effect
+    this.log.info('lease ended', { peer: peer.slice(0, 8), restarted })
+    this.upkeep.leaseEnded(effect)
+    for (const listener of this.listeners) {
+      for (const job of this.runningJobs()) listener('changed', job)
+    }
   }
 
   private warn(message: string): void {
@@ -484,7 +559,7 @@ export class Peer {
   private transportEvents(): TransportEvents {
     return {
       onPeerConnected: (peer) => this.peerConnected(peer),
-      onPeerDisconnected: (peer) => this.peerDisconnected(peer),
+      onPeerDisconnected: (peer, refused) => this.peerDisconnected(peer, refused),
       onMessage: (from, bytes) => this.router.onMessage(from, bytes),
       onGossip: (topic, bytes, via) => this.router.onGossip(topic, bytes, via),
       onBlobRequested: async (_from, hash) => {
@@ -492,16 +567,14 @@ export class Peer {
         if (sizeBytes === undefined) return undefined
         return { sizeBytes, source: this.store.blobs.read(hash) }
       },
-      onBlobOffered: async (_from, hash, sizeBytes, source) => {
-        if (sizeBytes > MAX_BLOB_BYTES) return false
-        await this.store.blobs.write(source, { hash, sizeBytes })
-        return true
-      },
+      onBlobOffered: (_from, hash, sizeBytes, source) =>
+        this.exchange.take(hash, sizeBytes, source),
     }
   }
 
   private peerConnected(peer: PeerId): void {
     this.log.debug('peer connected', { peer: peer.slice(0, 8) })
+    this.upkeep.peerConnected(peer)
     this.send(peer, {
       kind: 'hello',
       version: this.config.version,
@@ -510,11 +583,12 @@ export class Peer {
     })
   }
 
-  private peerDisconnected(peer: PeerId): void {
-    this.log.debug('peer disconnected', { peer: peer.slice(0, 8) })
+  private peerDisconnected(peer: PeerId, refused: boolean): void {
+    this.log.debug('peer disconnected', { peer: peer.slice(0, 8), refused })
     this.replication.peerGone(peer)
     this.logExchange.peerGone(peer)
-    this.engine.dispatch({ type: 'peerGone', peer })
+    this.upkeep.peerDisconnected(peer)
+    this.engine.dispatch({ type: 'peerGone', peer, refused })
   }
 
   private send(to: PeerId, message: WireMessage): boolean {

@@ -8,12 +8,16 @@ import type {
   SessionId,
 } from '../scheduler/types.ts'
 import { jobIdOf } from '../store/entry-codec.ts'
-import type { FeedHead, FeedId, Run, Store } from '../store/types.ts'
+import { MAX_FORK_PROOF_BYTES } from '../store/limits.ts'
+import type { FeedHead, FeedId, IngestResult, Run, Store } from '../store/types.ts'
 import {
   MAX_BUFFERED_ENTRIES,
+  MAX_FORKS_TOLD,
   MAX_HEADS_PER_MESSAGE,
   MAX_RUN_MESSAGE_BYTES,
   MAX_WAITING_SENDS,
+  RESYNC_PEERS,
+  WANT_JOB_MS,
 } from './limits.ts'
 import type { WireMessage } from './wire/messages.ts'
 
@@ -24,9 +28,12 @@ export interface ReplicationParts {
   readonly dispatch: (event: SchedulerEvent) => void
   readonly send: (to: PeerId, message: WireMessage) => boolean
   readonly gossip: (topic: 'jobs' | 'entries', runs: Run[]) => void
+  readonly connected: () => readonly PeerId[]
   readonly strike: (peer: PeerId, reason: string) => void
   /** A JOB seen for the first time on this peer. */
   readonly jobArrived: (job: JobId, author: PeerId, from: PeerId | undefined) => void
+  /** A LOST came for a job that was over and is only in the store. */
+  readonly reopen: (job: JobId) => void
   readonly log: Logger
 }
 
@@ -44,6 +51,10 @@ export class Replication {
   private readonly loading = new Map<JobId, Entry[]>()
   /** Jobs that are over and only in the store: what still comes for them is kept, and changes nothing. */
   private readonly ended = new Set<JobId>()
+  /** Told when the JOB that they wait for has come. */
+  private readonly wanted = new Map<JobId, () => void>()
+  /** Forked feeds that were told. */
+  private readonly forks = new Set<string>()
   /** Sends to one peer are in order: each waits for the one before. */
   private readonly sending = new Map<PeerId, { last: Promise<void>; waiting: number }>()
 
@@ -65,6 +76,7 @@ export class Replication {
 
   /** The job is being taken up from the store: what comes for it waits until `loaded`. */
   hold(job: JobId): void {
+    this.ended.delete(job)
     this.loading.set(job, [])
   }
 
@@ -141,9 +153,25 @@ export class Replication {
   }
 
   /** Everything held of a job, all feeds: for a peer that has none of it. */
-  sendJob(to: PeerId, job: JobId): Promise<void> {
-    const feeds = this.parts.store.heads(job).map((head) => ({ ...feedOf(head), from: 1 }))
-    return this.sendFeeds(to, job, feeds)
+  async sendJob(to: PeerId, job: JobId): Promise<void> {
+    const heads = this.parts.store.heads(job)
+    if (heads.length === 0) return
+    const author = await this.authorOf(job)
+    // The JOB first: what comes before it would be asked for once more.
+    const ordered = [...heads].sort(
+      (a, b) => Number(b.author === author) - Number(a.author === author),
+    )
+    return this.sendFeeds(
+      to,
+      job,
+      ordered.map((head) => ({ ...feedOf(head), from: 1 })),
+    )
+  }
+
+  private async authorOf(job: JobId): Promise<PeerId | undefined> {
+    const view = this.parts.scheduler.job(job)
+    if (view !== undefined) return view.author
+    return (await this.parts.store.jobs()).find((record) => record.job === job)?.summary.author
   }
 
   sendFeeds(to: PeerId, job: JobId, feeds: readonly (FeedId & { from: number })[]): Promise<void> {
@@ -194,7 +222,7 @@ export class Replication {
         const feeds = [{ ...result.feed, from: result.have + 1 }]
         this.parts.send(from, { kind: 'pull', job: result.job, feeds })
       } else if (result.status === 'fork') {
-        this.parts.strike(result.feed.author, 'forked feed')
+        this.foundFork(result)
       } else {
         this.parts.strike(from, result.reason)
         clean = false
@@ -209,10 +237,55 @@ export class Replication {
     const feeds = theirs.flatMap((head) => {
       const mine = this.parts.store.head(job, feedOf(head))
       const have = mine?.seq ?? 0
-      return head.seq > have ? [{ ...feedOf(head), from: have + 1 }] : []
+      // Two entries with one seq: the other one is asked for, and proves the fork.
+      const differs = head.seq > 0 && head.seq === have && head.hash !== mine?.hash
+      if (!differs && head.seq <= have) return []
+      return [{ ...feedOf(head), from: differs ? have : have + 1 }]
     })
     if (feeds.length > 0) this.parts.send(from, { kind: 'pull', job, feeds })
     if (reply) this.sendHeads(from, job, false)
+  }
+
+  /** Whether this peer has collected the job: nothing of it is taken in any more. */
+  isCollected(job: JobId): boolean {
+    return this.parts.store.isCollected(job)
+  }
+
+  /** Compares version vectors with a few neighbours now. */
+  resync(job: JobId): void {
+    for (const peer of someOf(this.parts.connected(), RESYNC_PEERS)) this.sendHeads(peer, job, true)
+  }
+
+  /** Asks the connected peers for a job that is not known here; false when none of them brought its JOB in time. */
+  async want(job: JobId): Promise<boolean> {
+    if (this.knows(job)) return true
+    if (this.isCollected(job)) return false
+    for (const peer of this.parts.connected()) this.parts.send(peer, { kind: 'jobWanted', job })
+    return new Promise((resolve) => {
+      const settle = (found: boolean): void => {
+        clearTimeout(timer)
+        this.wanted.delete(job)
+        resolve(found)
+      }
+      const timer = setTimeout(() => settle(false), WANT_JOB_MS)
+      const before = this.wanted.get(job)
+      this.wanted.set(job, () => {
+        before?.()
+        settle(true)
+      })
+    })
+  }
+
+  /** Told once for each feed of a job in this process: the proof becomes an entry of the job's log. */
+  private foundFork(fork: Extract<IngestResult, { status: 'fork' }>): void {
+    const name = `${fork.job}${fork.feed.author}${fork.feed.session}`
+    if (!this.forks.has(name)) {
+      if (this.forks.size < MAX_FORKS_TOLD) this.forks.add(name)
+      this.parts.strike(fork.feed.author, 'forked feed')
+    }
+    const { job, first, second } = fork
+    if (first.length > MAX_FORK_PROOF_BYTES || second.length > MAX_FORK_PROOF_BYTES) return
+    this.parts.dispatch({ type: 'forkFound', job, first, second })
   }
 
   private takeIn(job: JobId, entries: Entry[], from: PeerId, direct: boolean): void {
@@ -226,7 +299,11 @@ export class Replication {
       this.parts.dispatch({ type: 'entriesReceived', entries, from: direct ? from : undefined })
       return
     }
-    if (this.ended.has(job)) return
+    if (this.ended.has(job)) {
+      // What was done is lost: the job is open again.
+      if (entries.some((entry) => entry.body.type === 'lost')) this.parts.reopen(job)
+      return
+    }
     const opening = entries.find((entry) => entry.body.type === 'job')
     if (opening === undefined) {
       this.parts.send(from, { kind: 'jobWanted', job })
@@ -264,6 +341,7 @@ export class Replication {
       from: direct ? from : undefined,
     })
     this.parts.jobArrived(job, opening.author, direct ? from : undefined)
+    this.wanted.get(job)?.()
   }
 
   // ------------------------------------------------------------ helpers
@@ -310,6 +388,16 @@ export class Replication {
 
 export function feedOf(head: { author: PeerId; session: SessionId }): FeedId {
   return { author: head.author, session: head.session }
+}
+
+/** So many of a list, in a random order. */
+function someOf<T>(list: readonly T[], count: number): T[] {
+  const left = [...list]
+  const chosen: T[] = []
+  while (chosen.length < count && left.length > 0) {
+    chosen.push(...left.splice(Math.floor(Math.random() * left.length), 1))
+  }
+  return chosen
 }
 
 function unique(entries: readonly Entry[]): Entry[] {

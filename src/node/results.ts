@@ -1,11 +1,13 @@
 import { MeshError } from '../base/errors.ts'
 import { pause } from '../base/pause.ts'
 import { RangeSet } from '../scheduler/range-set.ts'
-import type { DoneSpan, JobId, PeerId, SchedulerCore } from '../scheduler/types.ts'
+import type { DoneSpan, JobId, PeerId, Range, SchedulerCore } from '../scheduler/types.ts'
 import type { Store } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
+import { failureSegments, failuresAt, storedFailures } from './failed-items.ts'
 import type { JobWatch } from './job-watch.ts'
 import { KEEPER_PATIENCE_MS, KEEPER_RETRY_MS } from './limits.ts'
+import type { Presence } from './presence.ts'
 import type { ResultSpan, ResultsOptions } from './types.ts'
 
 export interface ResultsParts {
@@ -14,90 +16,179 @@ export interface ResultsParts {
   readonly exchange: BlobExchange
   readonly watch: JobWatch
   readonly self: PeerId
+  readonly presence: Pick<Presence, 'awayMs' | 'everSeen' | 'live'>
+  readonly name: (peer: PeerId) => string
 }
 
 /** Streams a job's results, a span of finished items at a time; holds one result in memory, whatever the job's size. */
-export async function* streamResults(
+export function streamResults(
   parts: ResultsParts,
   job: JobId,
   options: ResultsOptions,
 ): AsyncGenerator<ResultSpan> {
-  const spans =
-    parts.scheduler.job(job) === undefined
-      ? parts.store.doneSpans(job)
-      : options.order === 'item'
-        ? inOrder(parts, job, options)
-        : asTheyCome(parts, job, options)
-  for await (const span of spans) {
-    options.signal?.throwIfAborted()
-    yield {
-      lo: span.lo,
-      hi: span.hi,
-      originLo: span.originLo,
-      bytes: await bytesOf(parts, span, options),
-    }
-  }
+  if (parts.scheduler.job(job) === undefined) return stored(parts, job, 0, options)
+  return options.order === 'item' ? inOrder(parts, job, options) : asTheyCome(parts, job, options)
 }
 
-/** Fetches a result's bytes from its keepers; a reader that waits also waits a while for one of them to be connected. */
-async function bytesOf(
+/**
+ * Fetches a result from its keepers; a reader that waits also waits a while for one of them to be connected. Undefined: it was declared
+ * LOST meanwhile, and its items come again.
+ */
+async function read(
   parts: ResultsParts,
+  job: JobId,
   span: DoneSpan,
   { wait, signal }: ResultsOptions,
-): Promise<Uint8Array> {
-  if (span.result.kind === 'inline') return span.result.bytes
+): Promise<ResultSpan | undefined> {
+  const { lo, hi, originLo } = span
+  signal?.throwIfAborted()
+  if (span.result.kind === 'inline') return { lo, hi, originLo, bytes: span.result.bytes }
   const { hash, keepers } = span.result
   const until = performance.now() + (wait ? KEEPER_PATIENCE_MS : 0)
   for (;;) {
     try {
       await parts.exchange.ensure(hash, [...keepers, span.author])
-      return await parts.store.blobs.get(hash)
+      return { lo, hi, originLo, bytes: await parts.store.blobs.get(hash) }
     } catch (cause) {
-      if (keepers.every((keeper) => keeper === parts.self)) throw resultGone(span, cause)
-      if (performance.now() >= until || signal?.aborted) throw keepersAway(span, keepers, cause)
+      const state = parts.scheduler.job(job)?.state
+      // Of a job that runs, what is lost runs again in a while (keepers.ts); the reader stays.
+      const comesAgain = wait && (state === 'running' || state === 'paused')
+      if (comesAgain && parts.scheduler.doneAt(job, span.lo)?.hash !== span.hash) return undefined
+      signal?.throwIfAborted()
+      if (!comesAgain && performance.now() >= until) throw unreadable(parts, span, keepers, cause)
       await pause(KEEPER_RETRY_MS, signal)
     }
   }
 }
 
-function resultGone({ lo, hi }: DoneSpan, cause: unknown): MeshError {
+function unreadable(
+  parts: ResultsParts,
+  { lo, hi }: DoneSpan,
+  keepers: readonly PeerId[],
+  cause: unknown,
+): MeshError {
+  const { self, presence, name } = parts
+  const others = keepers.filter((keeper) => keeper !== self)
+  const details = {
+    lo,
+    hi,
+    keepers: others.map((id) => ({ id, name: name(id), awayMs: Math.round(presence.awayMs(id)) })),
+  }
+  const items =
+    hi - lo === 1 ? `the result of item ${lo} was` : `results of items ${lo}..${hi} were`
+  const again = '`mesh results JOB --recompute` runs these items again'
+  if (others.length === 0) {
+    return new MeshError(
+      'ERR_MESH_RESULT_LOST',
+      `${items} kept in this peer's own folder, and are not there any more: ${again}`,
+      { cause, details },
+    )
+  }
+  const whom = others.map((peer) => keeperText(parts, peer)).join(', ')
   return new MeshError(
     'ERR_MESH_RESULT_LOST',
-    `the results of items ${lo}..${hi} were kept in this peer's own folder, and are not there any more: submit the job again`,
-    { cause, details: { lo, hi } },
+    `${items} left with ${whom}: bring one of them back, or ${again}`,
+    { cause, details },
   )
 }
 
-function keepersAway(span: DoneSpan, keepers: readonly string[], cause: unknown): MeshError {
-  const names = keepers.map((keeper) => keeper.slice(0, 8)).join(', ')
-  return new MeshError(
-    'ERR_MESH_RESULT_LOST',
-    `the results of items ${span.lo}..${span.hi} are on ${names}, not connected now: try again when that peer is back`,
-    { cause, details: { lo: span.lo, hi: span.hi, keepers } },
-  )
+/** 'box2 (away for 3 min)' */
+function keeperText({ presence, name }: ResultsParts, peer: PeerId): string {
+  if (presence.live(peer)) return `${name(peer)} (there, but without them)`
+  const minutes = Math.floor(presence.awayMs(peer) / 60_000)
+  const time =
+    minutes < 1
+      ? 'less than a minute'
+      : minutes < 120
+        ? `${minutes} min`
+        : `${Math.floor(minutes / 60)} h`
+  if (!presence.everSeen(peer))
+    return `${name(peer)} (not seen since this peer started, ${time} ago)`
+  return `${name(peer)} (away for ${time})`
+}
+
+/**
+ * Looks for every result of a job, and declares those LOST that no connected peer has, so that their items run again.
+ * @returns how many items that are
+ */
+export async function declareLost(
+  parts: Pick<ResultsParts, 'store' | 'exchange'>,
+  job: JobId,
+  lose: (range: Range & { readonly done: DoneSpan['hash'] }) => void,
+  signal?: AbortSignal,
+): Promise<number> {
+  let items = 0
+  for await (const { lo, hi, hash: done, result, author } of parts.store.doneSpans(job)) {
+    signal?.throwIfAborted()
+    if (result.kind === 'inline') continue
+    try {
+      await parts.exchange.ensure(result.hash, [...result.keepers, author])
+    } catch {
+      items += hi - lo
+      lose({ lo, hi, done })
+    }
+  }
+  return items
+}
+
+/** Of a job that is only in the store: its views, and what FAIL entries say of the gaps between them. */
+async function* stored(
+  parts: ResultsParts,
+  job: JobId,
+  from: number,
+  options: ResultsOptions,
+): AsyncGenerator<ResultSpan> {
+  let cursor = from
+  let failures: Awaited<ReturnType<typeof storedFailures>> | undefined
+  const gap = async function* (to: number): AsyncGenerator<ResultSpan> {
+    failures ??= await storedFailures(parts.store, job)
+    for (const { lo, hi, code, message } of failures) {
+      const a = Math.max(lo, cursor)
+      const b = Math.min(hi, to)
+      if (a >= b) continue
+      yield* failureSegments({ lo: a, hi: b, code, message })
+      cursor = b
+    }
+  }
+  for await (const span of parts.store.doneSpans(job, from)) {
+    if (span.hi <= cursor) continue
+    if (span.lo > cursor) yield* gap(span.lo)
+    const result = await read(parts, job, clip(span, cursor), options)
+    if (result !== undefined) yield result
+    cursor = span.hi
+  }
+  yield* gap(Number.MAX_SAFE_INTEGER)
 }
 
 async function* inOrder(
   parts: ResultsParts,
   job: JobId,
   options: ResultsOptions,
-): AsyncGenerator<DoneSpan> {
+): AsyncGenerator<ResultSpan> {
   let cursor = 0
   const changes = parts.watch.subscribe(job, options.signal)
   try {
     for (;;) {
       const view = parts.scheduler.job(job)
       if (view === undefined) {
-        for await (const span of parts.store.doneSpans(job, cursor)) yield clip(span, cursor)
+        yield* stored(parts, job, cursor, options)
         return
       }
       if (cursor >= view.items) return
       const span = parts.scheduler.doneAt(job, cursor)
       if (span !== undefined) {
-        yield clip(span, cursor)
+        const result = await read(parts, job, clip(span, cursor), options)
+        if (result === undefined) continue
+        yield result
         cursor = span.hi
+        continue
+      }
+      const failed = failuresAt(parts.scheduler, job, cursor)
+      if (failed !== undefined) {
+        yield failed
+        cursor = failed.hi
       } else if (!options.wait || view.state === 'cancelled') {
-        const next = nextDone(parts.scheduler, job, cursor)
+        const next = nextFinal(parts.scheduler, job, cursor)
         if (next === undefined) return
         cursor = next
       } else if (!(await changes.next())) return
@@ -111,26 +202,40 @@ async function* asTheyCome(
   parts: ResultsParts,
   job: JobId,
   options: ResultsOptions,
-): AsyncGenerator<DoneSpan> {
+): AsyncGenerator<ResultSpan> {
+  const { scheduler, watch } = parts
   const yielded = new RangeSet()
-  const changes = parts.watch.subscribe(job, options.signal, { spans: true })
+  const changes = watch.subscribe(job, options.signal, { spans: true })
   try {
-    let pending = [...parts.scheduler.doneSpans(job)]
+    let pending = [...scheduler.doneSpans(job)]
     for (;;) {
       for (const span of pending) {
         for (const { lo, hi } of yielded.missing(span.lo, span.hi)) {
+          const result = await read(parts, job, { ...span, lo, hi }, options)
+          if (result === undefined) continue
           yielded.add(lo, hi)
-          yield { ...span, lo, hi }
+          yield result
         }
       }
-      pending = changes.takeDone() ?? unread(parts.scheduler, job, yielded)
+      pending = changes.takeDone() ?? unread(scheduler, job, yielded)
       if (pending.length > 0) continue
-      const view = parts.scheduler.job(job)
+      const view = scheduler.job(job)
       const ended = view === undefined || view.state === 'finished' || view.state === 'cancelled'
       // The scheduler is ahead of what readers are told: the last spans may still be on their way.
-      if (ended) pending = unread(parts.scheduler, job, yielded)
+      if (ended) pending = unread(scheduler, job, yielded)
       if (pending.length > 0) continue
-      if (ended || !options.wait || !(await changes.next())) return
+      if (!ended && options.wait) {
+        if (!(await changes.next())) return
+        continue
+      }
+      // A DONE beats a FAIL, so failures are told when nothing can come any more.
+      for (const { lo, hi, code, message } of scheduler.failures(job)) {
+        for (const part of yielded.missing(lo, hi)) {
+          yield* failureSegments({ ...part, code, message })
+          yielded.add(part.lo, part.hi)
+        }
+      }
+      return
     }
   } finally {
     changes.close()
@@ -141,9 +246,20 @@ function clip(span: DoneSpan, from: number): DoneSpan {
   return span.lo >= from ? span : { ...span, lo: from }
 }
 
-function nextDone(scheduler: SchedulerCore, job: JobId, from: number): number | undefined {
-  for (const span of scheduler.doneSpans(job)) if (span.hi > from) return Math.max(span.lo, from)
-  return undefined
+/** The next item from `from` on that is done or failed. */
+function nextFinal(scheduler: SchedulerCore, job: JobId, from: number): number | undefined {
+  let next: number | undefined
+  for (const { lo, hi } of scheduler.doneSpans(job)) {
+    if (hi <= from) continue
+    next = Math.max(lo, from)
+    break
+  }
+  for (const { lo, hi } of scheduler.failures(job)) {
+    if (hi <= from) continue
+    const at = Math.max(lo, from)
+    return next === undefined ? at : Math.min(next, at)
+  }
+  return next
 }
 
 function unread(scheduler: SchedulerCore, job: JobId, yielded: RangeSet): DoneSpan[] {

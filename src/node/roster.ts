@@ -1,6 +1,7 @@
 import { availableParallelism, freemem, totalmem } from 'node:os'
-import type { PeerFacts, PeerId } from '../scheduler/types.ts'
-import { MAX_KNOWN_PEERS, PEER_FORGET_MS } from './limits.ts'
+import { MAX_WATCHERS } from '../scheduler/limits.ts'
+import type { Liveness, PeerFacts, PeerId } from '../scheduler/types.ts'
+import { LEFT_FORGET_MS, MAX_KNOWN_PEERS, PEER_FORGET_MS, SILENT_AFTER_MS } from './limits.ts'
 import type { PeerInfo } from './types.ts'
 import type { Advert } from './wire/advert.ts'
 
@@ -15,9 +16,11 @@ interface Known {
 export class Roster {
   private readonly known = new Map<PeerId, Known>()
   private readonly now: () => number
+  private readonly liveness: (peer: PeerId) => Liveness
 
-  constructor(now: () => number) {
+  constructor(now: () => number, liveness: (peer: PeerId) => Liveness = unknownLiveness) {
     this.now = now
+    this.liveness = liveness
   }
 
   /** Takes an advert in; false when it is older than what is known. */
@@ -37,6 +40,12 @@ export class Roster {
     return this.known.get(peer)?.bytes
   }
 
+  /** Its last advert says that it leaves. */
+  hasLeft(peer: PeerId): boolean {
+    const advert = this.known.get(peer)?.advert
+    return advert !== undefined && LEFT_LABEL in advert.labels
+  }
+
   name(peer: PeerId): string {
     return this.known.get(peer)?.advert.name ?? peer.slice(0, 8)
   }
@@ -54,11 +63,17 @@ export class Roster {
     const list: PeerInfo[] = []
     for (const [peer, { advert, heardAt }] of this.known) {
       const link = connection(peer)
-      if (link === undefined && now - heardAt > PEER_FORGET_MS) {
+      const forgetMs = LEFT_LABEL in advert.labels ? LEFT_FORGET_MS : PEER_FORGET_MS
+      if (link === undefined && now - heardAt > forgetMs) {
         this.known.delete(peer)
         continue
       }
-      list.push(infoOf(advert, { self: false, link, lastSeenMs: link ? 0 : now - heardAt }))
+      const live = this.liveness(peer)
+      const lastSeenMs = link === undefined ? now - heardAt : live.silentMs
+      const seen = { self: false, link, lastSeenMs, lost: live.state === 'lost' }
+      // In a larger mesh most peers report to others: those are silent here by right.
+      const watched = this.known.size <= MAX_WATCHERS
+      list.push(infoOf(advert, { ...seen, silenceCounts: watched }))
     }
     return list
   }
@@ -76,12 +91,19 @@ export class Roster {
   }
 }
 
+/** Labels of an advert that say why a peer takes nothing, or not for long. */
+export const LEFT_LABEL = 'left'
+export const DISK_LABEL = 'disk'
+export const EMBEDDED_LABEL = 'embedded'
+
 export function infoOf(
   advert: Advert,
   seen: {
     self: boolean
     link: { address: string; rttMs: number | undefined } | undefined
     lastSeenMs: number
+    lost?: boolean
+    silenceCounts?: boolean
   },
 ): PeerInfo {
   return {
@@ -102,7 +124,17 @@ export function infoOf(
     itemsPerSecond: advert.itemsPerSecond,
     rttMs: seen.link?.rttMs ?? null,
     lastSeenMs: Math.round(seen.lastSeenMs),
+    state: stateOf(advert, seen),
+    lost: seen.lost === true,
+    diskFull: DISK_LABEL in advert.labels,
   }
+}
+
+function stateOf(advert: Advert, seen: Parameters<typeof infoOf>[1]): PeerInfo['state'] {
+  if (LEFT_LABEL in advert.labels) return 'left'
+  if (!seen.self && seen.link === undefined) return 'away'
+  const late = seen.silenceCounts === true && seen.lastSeenMs > SILENT_AFTER_MS
+  return seen.lost === true || late ? 'silent' : 'connected'
 }
 
 export function factsOf(advert: Advert): PeerFacts {
@@ -113,6 +145,10 @@ export function factsOf(advert: Advert): PeerFacts {
 /** What this machine has, for the advert. */
 export function machineFacts(): { cores: number; memoryBytes: number; freeMemoryBytes: number } {
   return { cores: availableParallelism(), memoryBytes: totalmem(), freeMemoryBytes: freemem() }
+}
+
+function unknownLiveness(): Liveness {
+  return { state: 'unknown', silentMs: 0 }
 }
 
 function isNewer(advert: Advert, than: Advert): boolean {

@@ -1,6 +1,7 @@
 import { isMeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { JobId, PeerId, SchedulerCore, SchedulerEvent } from '../scheduler/types.ts'
+import type { JobFinder } from './job-finder.ts'
 import { MAX_INTRODUCTIONS } from './limits.ts'
 import type { LogExchange } from './log-exchange.ts'
 import type { Replication } from './replication.ts'
@@ -17,6 +18,7 @@ export interface RouterParts {
   readonly scheduler: SchedulerCore
   readonly replication: Replication
   readonly logExchange: LogExchange
+  readonly finder: JobFinder
   readonly roster: Roster
   readonly transport: () => Transport | undefined
   readonly dispatch: (event: SchedulerEvent) => void
@@ -87,10 +89,23 @@ export class Router {
         return true
       case 'jobAck':
         this.parts.acknowledged(message.job, from, message.held)
+        this.parts.dispatch({ type: 'jobAcknowledged', job: message.job, from })
         return true
+      case 'heartbeat':
+        this.parts.dispatch({ type: 'heartbeat', from, last: message.last })
+        return true
+      case 'suspect': {
+        const { peer, session } = message
+        this.parts.dispatch({ type: 'suspected', from, peer, session })
+        return true
+      }
       case 'logsWanted':
       case 'logs':
         logExchange.receive(from, message)
+        return true
+      case 'findJobs':
+      case 'foundJobs':
+        this.parts.finder.receive(from, message)
         return true
     }
   }
@@ -102,6 +117,7 @@ export class Router {
     if (facts !== undefined) this.parts.dispatch({ type: 'peerSeen', facts })
     this.introduce(from, hello.advert)
     for (const job of hello.jobs) {
+      if (this.parts.replication.isCollected(job)) continue
       if (this.parts.replication.knows(job)) this.parts.replication.sendHeads(from, job, true)
       else this.parts.send(from, { kind: 'jobWanted', job })
     }
@@ -142,9 +158,11 @@ export class Router {
     const advert: Advert = decodeAdvert(bytes)
     if (advert.peer === this.parts.self || !this.parts.roster.learn(advert, bytes)) return true
     const transport = this.parts.transport()
-    if (transport?.connection(advert.peer) === undefined)
+    const facts = factsOf(advert)
+    if (transport?.connection(advert.peer) === undefined) {
       transport?.learn(advert.peer, advert.addresses)
-    else this.parts.dispatch({ type: 'peerSeen', facts: factsOf(advert) })
+      this.parts.dispatch({ type: 'peerHeard', facts })
+    } else this.parts.dispatch({ type: 'peerSeen', facts })
     return true
   }
 }

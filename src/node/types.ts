@@ -34,6 +34,37 @@ export interface PeerInfo {
   readonly itemsPerSecond: number
   readonly rttMs: number | null
   readonly lastSeenMs: number
+  /** `silent`: connected, but nothing has been heard for `lastSeenMs`; `away`: not connected, it did not say good-bye; `left`: it did. */
+  readonly state: 'connected' | 'silent' | 'away' | 'left'
+  /** Its lease is over: others take what it held. */
+  readonly lost: boolean
+  /** Its disk is full: it takes no work and keeps nothing. */
+  readonly diskFull: boolean
+}
+
+/** A peer that was lost while it had a part in a job. */
+export interface PeerLossInfo {
+  readonly id: string
+  readonly name: string
+  /** Its items that others take over. */
+  readonly items: number
+  readonly at: string
+  /** It came back as a new process. */
+  readonly restarted: boolean
+}
+
+/** On how many live peers a job's results are, as this one knows. Results inside the log are on every peer of the job. */
+export interface CopiesInfo {
+  /** Peers that shall hold each result. */
+  readonly wanted: number
+  /** Results that are blobs, and their bytes. */
+  readonly results: number
+  readonly bytes: number
+  /** Of those, on fewer live peers than wanted, and on none. */
+  readonly tooFew: number
+  readonly none: number
+  /** There are more than were looked at. */
+  readonly partial: boolean
 }
 
 export interface JobInfo {
@@ -58,6 +89,10 @@ export interface JobInfo {
     readonly grants: number
     readonly reclaims: number
   }
+  /** Peers lost while this job ran here, oldest first. */
+  readonly peersLost: readonly PeerLossInfo[]
+  /** Null in lists and in what `watch` tells: it takes a walk over all results. */
+  readonly copies: CopiesInfo | null
   readonly options: JobOptions
   readonly input: JobInput
 }
@@ -88,6 +123,25 @@ export interface MeshStatus {
     readonly count: number
   }[]
   readonly warnings: readonly string[]
+  /** The disk that holds the data folder; null while it cannot be asked. */
+  readonly disk: {
+    readonly freeBytes: number
+    readonly reserveBytes: number
+    /** Below the reserve: no work is taken. */
+    readonly short: boolean
+  } | null
+  /** How long (of this peer's running time), and how much, of finished jobs is kept. */
+  readonly keep: { readonly ms: number; readonly bytes: number }
+  /** What opening a damaged store mended; null: nothing. */
+  readonly repair: {
+    readonly reason: string
+    readonly copy: string
+    readonly entriesKept: number
+    readonly entriesDropped: number
+    readonly jobs: number
+  } | null
+  /** While the peer leaves: results that only it holds, being handed on. */
+  readonly handingOn: { readonly bytesLeft: number; readonly bytesTotal: number } | null
 }
 
 export interface JobRequest {
@@ -126,6 +180,8 @@ export interface ResultsOptions {
   readonly order: 'item' | 'arrival'
   /** Wait for the job's end (default); else end at what is there. */
   readonly wait: boolean
+  /** Run the items again whose results are on no connected peer. */
+  readonly recompute?: boolean
   readonly signal?: AbortSignal
 }
 
@@ -133,7 +189,10 @@ export interface MeshBackend {
   status(): Promise<MeshStatus>
   peers(): Promise<PeerInfo[]>
   jobs(): Promise<JobInfo[]>
-  /** An id, a unique prefix (≥ 4 characters), or 'last'. ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS. */
+  /**
+   * An id, a unique prefix (≥ 4 characters), or 'last'. What is not known here is asked of the connected peers.
+   * ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS, ERR_MESH_JOB_COLLECTED.
+   */
   job(id: string): Promise<JobInfo>
   ticket(): Promise<string>
   putBlob(bytes: Uint8Array): Promise<{ hash: BlobHash; sizeBytes: number }>
@@ -142,6 +201,8 @@ export interface MeshBackend {
   watch(job: JobId, signal?: AbortSignal): AsyncIterable<JobInfo>
   results(job: JobId, options: ResultsOptions): AsyncIterable<ResultSpan>
   logs(job: JobId, options: { follow: boolean; signal?: AbortSignal }): AsyncIterable<LogLine>
+  /** Drops this peer's copy of an ended job, at once; its id. ERR_MESH_JOB_RUNNING, and as `job`. */
+  forget(id: string): Promise<JobId>
   /** Stop the peer process cleanly (`mesh leave`). */
   leave(): Promise<void>
   /** Let go of this handle; an in-process peer stops. */

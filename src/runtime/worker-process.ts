@@ -4,7 +4,16 @@ import type { Logger } from '../base/logger.ts'
 import { killGroup, launchWorker, type WorkerChannels } from './launch.ts'
 import { MAX_EARLY_LINES, STDERR_TAIL_CHARS } from './limits.ts'
 import { LineSplitter } from './lines.ts'
-import { decodeValue, encodeValue } from './segment.ts'
+import {
+  readChecked,
+  readDying,
+  readEnded,
+  readItemProgress,
+  readLoadFailed,
+  readLog,
+  readReady,
+} from './reports.ts'
+import { encodeValue } from './segment.ts'
 import {
   type CheckedFrame,
   type DyingFrame,
@@ -227,33 +236,34 @@ export class WorkerProcess {
         return
       case FRAME.mark:
         if (payload.length !== MARK_BYTES) throw new Error('a short mark')
+        if (!Number.isSafeInteger(payload.readDoubleLE(5))) throw new Error('a mark at no item')
         events?.onMark(payload.readUInt32LE(0), payload.readDoubleLE(5), payload[4] === 1)
         return
       case FRAME.ended: {
-        const frame = decodeValue(payload) as EndedFrame
+        const frame = readEnded(payload)
         this.rssBytes = frame.rssBytes
         events?.onEnded(frame)
         return
       }
       case FRAME.log:
-        this.onLogFrame(decodeValue(payload) as LogFrame)
+        this.onLogFrame(readLog(payload))
         return
       case FRAME.itemProgress: {
-        const { item, fraction } = decodeValue(payload) as { item: number; fraction: number }
+        const { item, fraction } = readItemProgress(payload)
         events?.onItemProgress(item, fraction)
         return
       }
       case FRAME.ready:
-        this.onLoaded({ ok: true, ready: decodeValue(payload) as ReadyFrame })
+        this.onLoaded({ ok: true, ready: readReady(payload) })
         return
       case FRAME.loadFailed:
-        this.onLoaded({ ok: false, error: decodeValue(payload) as ErrorFrame })
+        this.onLoaded({ ok: false, error: readLoadFailed(payload) })
         return
       case FRAME.dying:
-        this.dying = decodeValue(payload) as DyingFrame
+        this.dying = readDying(payload)
         return
       case FRAME.checked:
-        this.onChecked?.(decodeValue(payload) as CheckedFrame)
+        this.onChecked?.(readChecked(payload))
         return
       default:
         throw new Error(`a frame of unknown type ${type}`)

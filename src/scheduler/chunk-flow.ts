@@ -1,9 +1,17 @@
 import { planChunk } from './chunks.ts'
 import type { Core } from './core.ts'
+import { announce, cautiousSize, giveUp } from './deaths.ts'
 import { flushIfLast, resultReady } from './done-queue.ts'
 import type { Chunk, JobRun } from './job-run.ts'
-import { EMPTY_CHUNK_RETRY_MS, MAX_PLACING_BYTES, MAX_PLACING_PER_SLOT } from './limits.ts'
-import type { PeerId, ResultRef, SchedulerEvent } from './types.ts'
+import {
+  DEFAULT_REPLICAS,
+  EMPTY_CHUNK_RETRY_MS,
+  MAX_PLACING_BYTES,
+  MAX_PLACING_PER_SLOT,
+  START_EPOCH,
+} from './limits.ts'
+import { rendezvousOrder } from './rendezvous.ts'
+import type { EntryHash, PeerId, Range, ResultRef, SchedulerEvent } from './types.ts'
 
 type Event<T extends SchedulerEvent['type']> = Extract<SchedulerEvent, { type: T }>
 
@@ -12,7 +20,7 @@ export function fillSlots(core: Core): void {
   while (!core.stopping && core.freeSlots > 0 && !keepersLag(core)) {
     const run = nextRunnable(core)
     if (run === undefined) return
-    startChunk(core, run)
+    startNext(core, run)
   }
 }
 
@@ -35,10 +43,15 @@ function nextRunnable(core: Core): JobRun | undefined {
   return undefined
 }
 
-function startChunk(core: Core, run: JobRun): void {
+function startNext(core: Core, run: JobRun): void {
   const first = run.todo.first()!
   const owner = run.fold.owners.at(first.lo)!
-  const { hi, budgetMs } = planChunk({
+  const most = cautiousSize(run, owner, first.lo)
+  if (most === undefined) {
+    giveUp(core, run, first.lo)
+    return
+  }
+  const plan = planChunk({
     lo: first.lo,
     end: Math.min(first.hi, owner.hi),
     left: run.todo.size,
@@ -49,31 +62,54 @@ function startChunk(core: Core, run: JobRun): void {
     ),
     chunkSize: run.fold.spec?.options.chunkSize,
   })
+  const { lo } = first
+  const { budgetMs } = plan
+  const hi = Math.min(plan.hi, lo + most)
+  const afterWrite = owner.epoch >= START_EPOCH
+  if (afterWrite) announce(core, run, owner, lo, hi)
+  launch(core, run, { lo, hi, parent: owner.hash, budgetMs, afterWrite, speculative: false })
+}
+
+export interface Launch extends Range {
+  readonly parent: EntryHash
+  readonly budgetMs: number
+  readonly afterWrite: boolean
+  readonly speculative: boolean
+}
+
+/** A free slot gets a chunk. */
+export function launch(core: Core, run: JobRun, what: Launch): void {
+  const { lo, hi, parent, budgetMs, afterWrite, speculative } = what
   const chunk: Chunk = {
     id: core.number(),
-    lo: first.lo,
+    lo,
     hi,
-    parent: owner.hash,
+    parent,
     startedAt: core.now,
     budgetMs,
     state: 'running',
-    reached: first.lo,
+    reached: lo,
     failed: 0,
     elapsedMs: 0,
     outputBytes: 0,
     aborted: false,
+    speculative,
+    movedAt: core.now,
   }
-  run.handOut(chunk.lo, chunk.hi)
+  run.handOut(lo, hi)
   run.chunks.set(chunk.id, chunk)
   core.chunkJobs.set(chunk.id, run)
   core.running += 1
-  core.emit({ type: 'startChunk', chunk: chunk.id, job: run.job, lo: chunk.lo, hi, budgetMs })
+  const { job } = run
+  core.emit({ type: 'startChunk', chunk: chunk.id, job, lo, hi, budgetMs, afterWrite, speculative })
 }
 
 export function chunkProgressed(core: Core, event: Event<'chunkProgressed'>): void {
   const chunk = core.chunkJobs.get(event.chunk)?.chunks.get(event.chunk)
   if (chunk?.state !== 'running') return
-  if (event.reached > chunk.reached) chunk.reached = Math.min(event.reached, chunk.hi)
+  if (event.reached <= chunk.reached) return
+  chunk.reached = Math.min(event.reached, chunk.hi)
+  chunk.movedAt = core.now
 }
 
 /** running -> placing, or with its values inline -> its DONE is ready. */
@@ -104,7 +140,7 @@ export function chunkEnded(core: Core, event: Event<'chunkEnded'>): void {
     chunk.state = 'placing'
     core.placing += 1
     core.placingBytes += chunk.outputBytes
-    core.emit({ type: 'placeResult', chunk: chunk.id, job: run.job, keeper: keeperOf(core, run) })
+    core.emit({ type: 'placeResult', chunk: chunk.id, job: run.job, keepers: keepersOf(core, run) })
   }
 }
 
@@ -173,8 +209,18 @@ function block(core: Core, run: JobRun, ms: number): void {
   core.arm('retry', run, run.blockedUntil)
 }
 
-/** Results go to who asked for them while it is there, else they stay here. */
-function keeperOf(core: Core, run: JobRun): PeerId {
-  const author = run.author
-  return author !== undefined && core.peers.has(author) ? author : core.self.peer
+/** Results go to who asked for them while it is there; the other copies are here, and with the job's first live peers by rendezvous. */
+function keepersOf(core: Core, run: JobRun): PeerId[] {
+  const replicas = run.fold.spec?.options.replicas ?? DEFAULT_REPLICAS
+  const { author } = run
+  const keepers = new Set<PeerId>()
+  if (author !== undefined && core.isLive(author)) keepers.add(author)
+  if (keepers.size < replicas) keepers.add(core.self.peer)
+  if (keepers.size < replicas) {
+    for (const peer of rendezvousOrder(run.job, core.peers.keys())) {
+      if (keepers.size >= replicas) break
+      keepers.add(peer)
+    }
+  }
+  return [...keepers]
 }

@@ -1,5 +1,6 @@
 import { JobRun } from './job-run.ts'
-import { DEFAULT_RTT_MS, PUBLISH_MS } from './limits.ts'
+import type { Lease } from './leases.ts'
+import { DEFAULT_RTT_MS, LEASE_MS, PUBLISH_MS } from './limits.ts'
 import type {
   EntryBody,
   JobId,
@@ -11,13 +12,38 @@ import type {
 } from './types.ts'
 
 /** Timers are named kind|job: at most one of each kind a job. */
-export type TimerKind = 'done' | 'publish' | 'steal' | 'idle' | 'retry' | 'release'
+export type TimerKind =
+  | 'done'
+  | 'publish'
+  | 'steal'
+  | 'idle'
+  | 'retry'
+  | 'release'
+  | 'reclaim'
+  | 'seeds'
+/** These belong to no job. */
+export type LoneTimer = 'beat' | 'lease'
 
 /** The state that the parts of the scheduler share, and the few things they all do with it. */
 export class Core {
   readonly self: PeerFacts
   readonly config: SchedulerConfig
+  /** Connected peers whose lease runs. */
   readonly peers = new Map<PeerId, PeerFacts>()
+  readonly leases = new Map<SessionId, Lease>()
+  /** The newest session of each peer heard of. */
+  readonly current = new Map<PeerId, SessionId>()
+  /** Sessions whose lease is over. */
+  readonly ended = new Set<SessionId>()
+  /** Peers that this one sends its heartbeats to. */
+  reportsTo = new Set<PeerId>()
+  readonly leaseMs: number
+  /** After a sleep: nobody is declared dead before. */
+  listenUntil = Number.NEGATIVE_INFINITY
+  /** What predecessors of this session held is not touched before. */
+  ownReclaimAt: number | undefined
+  /** False while this peer takes no work (its disk is full). */
+  lending = true
   readonly jobs = new Map<JobId, JobRun>()
   /** Jobs that are not over, in the order in which they get slots. */
   readonly active: JobRun[] = []
@@ -35,6 +61,8 @@ export class Core {
   rttMs = DEFAULT_RTT_MS
   /** Where in `active` the next chunk is looked for. */
   turn = 0
+  /** Sessions that broke a rule in this call, with their peer where it is known. */
+  readonly suspects = new Map<SessionId, PeerId | undefined>()
   private nextNumber = 1
   private effects: SchedulerEffect[] = []
   private readonly timers = new Map<string, number>()
@@ -42,6 +70,7 @@ export class Core {
   constructor(config: SchedulerConfig) {
     this.config = config
     this.self = config.self
+    this.leaseMs = config.leaseMs ?? LEASE_MS
     this.predecessors = new Set(config.predecessors)
     this.predecessors.delete(config.self.session)
   }
@@ -62,10 +91,14 @@ export class Core {
   }
 
   newRun(job: JobId): JobRun {
-    const accuse = (peer: PeerId, reason: string): void => {
+    const accuse = (peer: PeerId, session: SessionId, reason: string): void => {
       this.emit({ type: 'breach', peer, reason })
+      this.suspects.set(session, peer)
     }
-    return new JobRun(job, this.self.session, accuse, this.config.readFork)
+    const forked = (session: SessionId): void => {
+      this.suspects.set(session, undefined)
+    }
+    return new JobRun(job, this.self.session, accuse, forked, this.config.readFork)
   }
 
   /** Writes an entry of this session, folds it in, and sees that it gets about. */
@@ -122,9 +155,20 @@ export class Core {
     if (this.timers.delete(timer)) this.emit({ type: 'clearTimer', timer })
   }
 
-  /** The kind and job of a timer that fired and that is still wanted. */
-  fired(timer: string): { kind: TimerKind; run: JobRun } | undefined {
+  armAlone(kind: LoneTimer, at: number): void {
+    this.timers.set(kind, at)
+    this.emit({ type: 'setTimer', timer: kind, at })
+  }
+
+  /** When a timer that is set fires. */
+  dueAt(timer: string): number | undefined {
+    return this.timers.get(timer)
+  }
+
+  /** The kind and job of a timer that fired and that is still wanted; of lone ones, the kind. */
+  fired(timer: string): { kind: TimerKind; run: JobRun } | LoneTimer | undefined {
     if (!this.timers.delete(timer)) return undefined
+    if (timer === 'beat' || timer === 'lease') return timer
     const bar = timer.indexOf('|')
     const run = this.jobs.get(timer.slice(bar + 1) as JobId)
     return run === undefined ? undefined : { kind: timer.slice(0, bar) as TimerKind, run }
@@ -141,7 +185,17 @@ export class Core {
     if (i >= 0) this.active.splice(i, 1)
   }
 
+  /** 0 while it takes no work. */
   get freeSlots(): number {
-    return Math.max(0, this.self.slots - this.running)
+    return this.lending ? Math.max(0, this.self.slots - this.running) : 0
+  }
+
+  /** Takes work: it lends slots, and is not about to stop. */
+  get willing(): boolean {
+    return !this.stopping && this.lending && this.self.slots > 0
+  }
+
+  isLive(peer: PeerId): boolean {
+    return peer === this.self.peer || this.peers.has(peer)
   }
 }

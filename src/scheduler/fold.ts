@@ -1,4 +1,5 @@
 import { IntervalMap } from './interval-map.ts'
+import { Marks, type StartMark } from './marks.ts'
 import { RangeSet } from './range-set.ts'
 import {
   brokenRule,
@@ -15,6 +16,8 @@ import type {
   DoneSpan,
   Entry,
   EntryHash,
+  FailedSpan,
+  ForkPoint,
   JobId,
   JobSpec,
   JobState,
@@ -33,14 +36,14 @@ export interface FoldListener {
   finalChanged(lo: number, hi: number): void
   /** Anything may be different: look at the whole. */
   rebuilt(): void
-  breach(author: PeerId, reason: string): void
+  /** An entry of that session breaks a rule. */
+  breach(author: PeerId, session: SessionId, reason: string): void
+  /** The session forked its feed of this job. */
+  forked(session: SessionId): void
 }
 
 /** Where a FORK proof says that its feed splits; undefined when it proves nothing. The bytes are the store's encoding. */
-export type ReadFork = (
-  first: Uint8Array,
-  second: Uint8Array,
-) => { readonly session: SessionId; readonly seq: number } | undefined
+export type ReadFork = (first: Uint8Array, second: Uint8Array) => ForkPoint | undefined
 
 /**
  * A job as a function of the set of its entries (invariant I1): any order, any repetition, the incremental result equals the one
@@ -73,9 +76,12 @@ export class JobFold {
   private readonly excluded = new Set<EntryHash>()
   private readonly accused = new Set<EntryHash>()
   private readonly lost = new Map<EntryHash, RangeSet>()
-  private readonly cutAt = new Map<SessionId, number>()
+  private readonly cutAt = new Map<SessionId, ForkPoint>()
   /** Entries that came before the JOB. */
-  private early: Entry[] = []
+  private readonly early = new Map<EntryHash, Entry>()
+  /** The highest epoch that a RECLAIM of something known has made. */
+  private maxEpoch = 0
+  private readonly marks = new Marks()
   private readonly diff = new ViewDiff()
   private readonly listener: FoldListener
   private readonly readFork: ReadFork
@@ -96,12 +102,12 @@ export class JobFold {
   }
 
   get entryCount(): number {
-    return this.entries.size + this.early.length
+    return this.entries.size + this.early.size
   }
 
   /** Entries held because their JOB is not known. */
   get earlyCount(): number {
-    return this.early.length
+    return this.early.size
   }
 
   get failed(): number {
@@ -126,6 +132,40 @@ export class JobFold {
     return this.entries.get(hash)
   }
 
+  /** What that entry claims over an item; undefined while the entry is not known. */
+  claimAt(hash: EntryHash, item: number): Claim | undefined {
+    return this.claims.get(hash)?.find(({ lo, hi }) => lo <= item && item < hi)
+  }
+
+  /** Sessions that hand on what they have of an entry that nobody has shown yet. */
+  *orphanSessions(): Iterable<SessionId> {
+    for (const entries of this.awaiting.values()) {
+      for (const { session, body, hash } of entries) {
+        if (body.type !== 'done' && !this.excluded.has(hash)) yield session
+      }
+    }
+  }
+
+  /** The first entry of a forked feed that does not count. */
+  cutSeq(session: SessionId): number | undefined {
+    return this.cutAt.get(session)?.seq
+  }
+
+  private isCut({ session, author, seq }: Entry): boolean {
+    const cut = this.cutAt.get(session)
+    return cut !== undefined && cut.author === author && seq >= cut.seq
+  }
+
+  /** STARTs over an item by other sessions than `session`, the latest owner last. */
+  startsAt(item: number, session: SessionId): StartMark[] {
+    return this.marks.startsAt(item, session)
+  }
+
+  /** FAILs without a DONE over them, in item order. */
+  failures(): FailedSpan[] {
+    return this.marks.failures(this.dones)
+  }
+
   /** Items that `owner` owns and that are not final. */
   openItems(owner: SessionId): number {
     return this.openOf.get(owner) ?? 0
@@ -135,7 +175,8 @@ export class JobFold {
   add(entry: Entry): boolean {
     if (this.entries.has(entry.hash)) return false
     if (this.jobEntry === undefined && entry.body.type !== 'job') {
-      this.early.push(entry)
+      if (this.early.has(entry.hash)) return false
+      this.early.set(entry.hash, entry)
       return true
     }
     const items = entry.body.type === 'job' ? itemCount(entry.body.spec) : this.items
@@ -145,8 +186,8 @@ export class JobFold {
     else this.leave(entry, wrong)
     this.adopt(entry.hash)
     if (entry.body.type === 'job') {
-      const early = this.early
-      this.early = []
+      const early = [...this.early.values()]
+      this.early.clear()
       for (const held of early) this.add(held)
     }
     return true
@@ -165,8 +206,7 @@ export class JobFold {
       this.cut(body.first, body.second)
       return
     }
-    const cutAt = this.cutAt.get(entry.session)
-    if (cutAt !== undefined && entry.seq >= cutAt) {
+    if (this.isCut(entry)) {
       this.excluded.add(hash)
       return
     }
@@ -175,7 +215,9 @@ export class JobFold {
       if (body.ranges.some(({ done }) => this.entries.has(done))) this.rebuild()
       return
     }
-    if (this.judge(entry)) this.apply(entry)
+    if (!this.judge(entry)) return
+    this.count(entry)
+    this.apply(entry)
   }
 
   /** Children that waited for this entry are judged; a RECLAIM among them starts to count. */
@@ -187,7 +229,7 @@ export class JobFold {
     for (const child of waiting) {
       if (this.excluded.has(child.hash)) continue
       if (!this.judge(child)) wrong = true
-      else if (child.body.type === 'reclaim') this.applyReclaim(child)
+      else this.applyOwnership(child)
     }
     if (wrong) this.rebuild()
   }
@@ -221,7 +263,7 @@ export class JobFold {
   private accuse(entry: Entry, reason: string): void {
     if (this.accused.has(entry.hash)) return
     this.accused.add(entry.hash)
-    this.listener.breach(entry.author, reason)
+    this.listener.breach(entry.author, entry.session, reason)
   }
 
   private leave(entry: Entry, reason: string): void {
@@ -240,11 +282,12 @@ export class JobFold {
 
   private cut(first: Uint8Array, second: Uint8Array): void {
     const fork = this.readFork(first, second)
-    if (fork === undefined) return
+    if (fork === undefined || fork.job !== this.job) return
     const before = this.cutAt.get(fork.session)
-    if (before !== undefined && before <= fork.seq) return
-    this.cutAt.set(fork.session, fork.seq)
+    if (before !== undefined && before.seq <= fork.seq) return
+    this.cutAt.set(fork.session, fork)
     this.rebuild()
+    this.listener.forked(fork.session)
   }
 
   // ------------------------------------------------------------ what an entry does to the maps
@@ -260,12 +303,8 @@ export class JobFold {
         return
       case 'grant':
       case 'release':
-        this.grants += body.type === 'grant' ? 1 : 0
-        this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
-        return
       case 'reclaim':
-        this.reclaims += 1
-        this.applyReclaim(entry)
+        this.applyOwnership(entry)
         return
       case 'done':
         for (const range of body.ranges) this.applyDone(entry, range)
@@ -275,6 +314,10 @@ export class JobFold {
           this.failedRanges.add(lo, hi)
           this.finalize(lo, hi)
         }
+        this.marks.fail(entry)
+        return
+      case 'start':
+        this.marks.start(entry)
         return
       case 'cancel':
         this.cancelled = true
@@ -289,15 +332,45 @@ export class JobFold {
     }
   }
 
-  /** A RECLAIM counts only over what it is known to supersede: else anyone could freeze a job with a huge epoch. */
-  private applyReclaim(entry: Entry): void {
-    if (entry.body.type !== 'reclaim') return
-    const known = entry.body.ranges.filter(({ parent }) => this.claims.has(parent))
-    if (known.length === 0) return
-    const claims = (this.claims.get(entry.hash) ?? []).filter((claim) =>
-      known.some(({ lo }) => lo === claim.lo),
+  private count({ body }: Entry): void {
+    if (body.type === 'grant') this.grants += 1
+    if (body.type === 'reclaim') this.reclaims += 1
+  }
+
+  /**
+   * A RECLAIM counts only over what it is known to supersede, and what is handed on out of an unknown entry only in an epoch that such
+   * RECLAIMs have made: else anyone could freeze a job with a huge epoch.
+   */
+  private applyOwnership(entry: Entry): void {
+    const { body } = entry
+    if (body.type !== 'reclaim' && body.type !== 'grant' && body.type !== 'release') return
+    const isReclaim = body.type === 'reclaim'
+    const counting = new Set<number>()
+    let highest = 0
+    for (const { lo, parent, epoch } of body.ranges) {
+      if (!this.claims.has(parent) && (isReclaim || epoch > this.maxEpoch)) continue
+      counting.add(lo)
+      highest = Math.max(highest, epoch)
+    }
+    if (counting.size === 0) return
+    const claims = this.claims.get(entry.hash) ?? []
+    this.applyClaims(
+      entry,
+      claims.filter(({ lo }) => counting.has(lo)),
     )
-    this.applyClaims(entry, claims)
+    if (isReclaim && highest > this.maxEpoch) this.raiseEpoch(highest)
+  }
+
+  /** What waited for an unknown parent in an epoch that was not reached yet counts now. */
+  private raiseEpoch(epoch: number): void {
+    this.maxEpoch = epoch
+    for (const waiting of this.awaiting.values()) {
+      for (const entry of waiting) {
+        if (!this.excluded.has(entry.hash) && entry.body.type !== 'reclaim') {
+          this.applyOwnership(entry)
+        }
+      }
+    }
   }
 
   private applyClaims(entry: Entry, claims: readonly Claim[]): void {
@@ -361,16 +434,19 @@ export class JobFold {
     this.failedRanges.clear()
     this.openOf.clear()
     this.doneBy.clear()
-    this.chunks = this.grants = this.reclaims = this.doneFailed = 0
+    this.chunks = this.grants = this.reclaims = this.doneFailed = this.maxEpoch = 0
     this.cancelled = false
     this.lastPause = undefined
     this.jobEntry = undefined
     this.lost.clear()
+    this.marks.clear()
     for (const entry of this.entries.values()) {
       if (!this.excluded.has(entry.hash)) this.noteLost(entry)
     }
     for (const entry of this.entries.values()) {
-      if (!this.excluded.has(entry.hash)) this.apply(entry)
+      if (this.excluded.has(entry.hash)) continue
+      this.count(entry)
+      this.apply(entry)
     }
     this.diff.replaced(before, this)
     this.listener.rebuilt()
@@ -380,8 +456,7 @@ export class JobFold {
   private leaveOut(): void {
     const children = new Map<EntryHash, Entry[]>()
     for (const entry of this.entries.values()) {
-      const cutAt = this.cutAt.get(entry.session)
-      if (cutAt !== undefined && entry.seq >= cutAt) this.excluded.add(entry.hash)
+      if (this.isCut(entry)) this.excluded.add(entry.hash)
       if (entry.body.type === 'done') continue
       for (const { parent } of childrenOf(entry)) {
         const list = children.get(parent)

@@ -1,14 +1,19 @@
 import { abortOvertaken } from './chunk-flow.ts'
 import type { Core } from './core.ts'
 import type { JobRun } from './job-run.ts'
+import { adoptOwners } from './leases.ts'
 import {
   MAX_FORGOTTEN_JOBS,
   MAX_ORPHAN_ENTRIES,
   MAX_ORPHAN_JOBS,
   RELEASE_RANK_MS,
 } from './limits.ts'
+import { noteProgress } from './reclaim.ts'
 import { NOBODY } from './rules.ts'
 import type { Entry, JobId } from './types.ts'
+
+/** Timers that mean nothing once a job is over. */
+const ENDED_TIMERS = ['done', 'steal', 'idle', 'retry', 'release', 'reclaim', 'seeds'] as const
 
 /** Where entries come in: finds or makes the job's run, and follows a job from unknown -> running -> ended -> forgotten. */
 export class Intake {
@@ -43,6 +48,7 @@ export class Intake {
     }
     for (const run of runs) {
       run.fold.takeChange()
+      adoptOwners(this.core, run)
       // The log may be behind: whoever took a released range meanwhile has a moment to say so.
       for (const span of run.fold.owners) {
         if (span.owner === NOBODY) {
@@ -80,7 +86,7 @@ export class Intake {
       return
     }
     core.retire(run)
-    for (const kind of ['done', 'steal', 'idle', 'retry', 'release'] as const) {
+    for (const kind of ENDED_TIMERS) {
       core.disarm(kind, run)
     }
     run.thief.asked = undefined
@@ -120,6 +126,8 @@ export class Intake {
       core.predecessors.add(entry.session)
     }
     if (!run.fold.add(entry)) return
+    noteProgress(core, run, entry.session)
+    run.unacked.delete(entry.session)
     core.touched.add(run)
     if (!core.jobs.has(run.job)) this.adopted(run)
   }

@@ -31,6 +31,10 @@ export interface Chunk {
   elapsedMs: number
   outputBytes: number
   aborted: boolean
+  /** A copy of what another session owns. */
+  readonly speculative: boolean
+  /** When `reached` moved last. */
+  movedAt: number
 }
 
 export interface OutstandingSteal {
@@ -60,6 +64,13 @@ export interface ThiefState {
   backoffMs: number
   /** Peers that had nothing, until when not to ask them again. */
   readonly dry: Map<PeerId, number>
+  /** Running chunks that victims told of, and when. */
+  slow: SlowChunk[]
+}
+
+export interface SlowChunk extends Range {
+  readonly session: SessionId
+  readonly startedAt: number
 }
 
 /** One job on this peer: its fold, and what this session is doing of it. */
@@ -79,12 +90,23 @@ export class JobRun implements FoldListener {
     refreshed: false,
     backoffMs: BACKOFF_MIN_MS,
     dry: new Map(),
+    slow: [],
   }
   readonly lifelines = new Map<PeerId, Lifeline>()
   /** The last STEAL of each thief's session. */
   readonly nonces = new Map<SessionId, { readonly nonce: number; readonly granted: boolean }>()
   /** RELEASE entries with open items, since when they may be taken. */
   readonly releasedSince = new Map<EntryHash, number>()
+  /** Sessions that handed on what nobody can trace, since when. */
+  readonly orphanedSince = new Map<SessionId, number>()
+  /** When a session last showed that it works on this job: an entry, or a running chunk that it told of. */
+  readonly progressAt = new Map<SessionId, number>()
+  /** Live sessions that hold items, and neither work on them nor grant them; since when. */
+  readonly stalled = new Map<SessionId, number>()
+  /** Seeds of a job submitted here that have not said that they have it. */
+  readonly unacked = new Set<SessionId>()
+  /** The JOB was sent to the silent seeds once more. */
+  seedsReminded = false
   /** DONE ranges not written yet, and their inline bytes. */
   ready: DoneRange[] = []
   readyBytes = 0
@@ -101,17 +123,20 @@ export class JobRun implements FoldListener {
   /** Items of running chunks became final elsewhere. */
   overtaken = false
   private readonly session: SessionId
-  private readonly accuse: (author: PeerId, reason: string) => void
+  private readonly accuse: (author: PeerId, session: SessionId, reason: string) => void
+  private readonly tellForked: (session: SessionId) => void
 
   constructor(
     job: JobId,
     session: SessionId,
-    accuse: (author: PeerId, reason: string) => void,
+    accuse: (author: PeerId, session: SessionId, reason: string) => void,
+    forked: (session: SessionId) => void,
     readFork?: ReadFork,
   ) {
     this.job = job
     this.session = session
     this.accuse = accuse
+    this.tellForked = forked
     this.fold = new JobFold(job, this, readFork)
   }
 
@@ -125,7 +150,12 @@ export class JobRun implements FoldListener {
 
   /** May start chunks here now. */
   runnable(now: number): boolean {
-    return !this.ended && now >= this.blockedUntil && this.fold.state === 'running'
+    return (
+      !this.ended &&
+      now >= this.blockedUntil &&
+      this.fold.state === 'running' &&
+      this.fold.cutSeq(this.session) === undefined
+    )
   }
 
   /** Nothing of the job is left to start here, runs, or is being placed. */
@@ -190,8 +220,12 @@ export class JobRun implements FoldListener {
     this.overtaken = true
   }
 
-  breach(author: PeerId, reason: string): void {
-    this.accuse(author, reason)
+  breach(author: PeerId, session: SessionId, reason: string): void {
+    this.accuse(author, session, reason)
+  }
+
+  forked(session: SessionId): void {
+    this.tellForked(session)
   }
 
   private reclaimLocal(lo: number, hi: number): void {

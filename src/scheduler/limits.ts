@@ -75,3 +75,53 @@ export const MAX_ORPHAN_JOBS = 256
 export const MAX_ORPHAN_ENTRIES = 100_000
 /** Forgotten jobs remembered so that late entries do not revive them. */
 export const MAX_FORGOTTEN_JOBS = 10_000
+
+/** How long a session may be silent before what it holds is taken: long beside a pause of a busy machine, short beside a user's patience. */
+export const LEASE_MS = 10_000
+/** A sign of life goes out this often: four may be lost before a lease runs out. */
+export const HEARTBEAT_MS = 2_000
+/** Peers that one reports to: each then hears about ten heartbeats a second, whatever the size of the mesh. */
+export const MAX_WATCHERS = 20
+/** Peers that are neither connected nor watched are heard of by their adverts (15 s): so many leases' time. */
+export const FAR_LEASE_FACTOR = 3
+/** A timer that fires so late says that this process slept or was stopped. */
+export const LATE_TIMER_MS = 1_000
+/** Entries that hand on what nobody can show are waited for so many leases' time. */
+export const ORPHAN_LEASE_FACTOR = 3
+/** A live session that holds items and shows no work on them for so many leases' time is not waited for. */
+export const STALL_LEASE_FACTOR = 3
+/** Sessions whose life is remembered (about 200 bytes each). */
+export const MAX_LEASES = 65_536
+
+/** After a lease ended what the dead session wrote last is asked for; so long at least before its ranges are taken. */
+export const RECLAIM_AFTER_MS = 100
+/** Rank r among the peers that may take a dead session's piece waits r times this, but not for ever: the first may be busy. */
+export const RECLAIM_RANK_MS = 1_000
+export const MAX_RECLAIM_RANK = 5
+/** What a dead session held is taken in so many pieces, each with ranks of its own: the survivors share it without a word. */
+export const RECLAIM_PIECES = 16
+/** After a start with other peers about: they say what became of this peer's ranges before it reclaims them. */
+export const OWN_RECLAIM_MS = 1_500
+
+/** A seed that has not acknowledged the JOB after this long gets it again; after this long again its author takes its items back. */
+export const SEED_ACK_MS = 1_000
+
+/** A chunk that runs elsewhere is copied when it takes this many times what it would take here, and this long at least. */
+export const SPECULATE_FACTOR = 2
+export const SPECULATE_MIN_MS = 500
+/** The same where this peer has run nothing of the job yet. */
+export const SPECULATE_UNKNOWN_MS = 5_000
+/** Copies of a slow chunk that are expected to run at a time; more only as it takes longer still. */
+export const MAX_COPIES = 2
+/** Slow chunks remembered for speculation. */
+export const MAX_SLOW_CHUNKS = 64
+
+/** From this epoch on a chunk is announced by a START before it runs: its range has outlived two owners. */
+export const START_EPOCH = 2
+/** An item is given up when so many sessions were lost after they announced it. */
+export const MAX_DEATHS = 3
+/** A chunk that a session was lost on is cut into so many, then into items. */
+export const DEATH_SPLIT = 16
+
+/** Peers that hold a result when the job does not say. */
+export const DEFAULT_REPLICAS = 2

@@ -1,5 +1,6 @@
 import type { Core } from './core.ts'
 import type { JobRun } from './job-run.ts'
+import { deadItems } from './reclaim.ts'
 import { rateOf } from './thief.ts'
 import type { JobView } from './types.ts'
 
@@ -23,6 +24,7 @@ export function viewOf(core: Core, run: JobRun): JobView | undefined {
     chunks: fold.chunks,
     grants: fold.grants,
     reclaims: fold.reclaims,
+    orphaned: deadItems(core, run),
     rate: rateOf(core, run),
     doneBy: fold.doneBy,
   }

@@ -1,23 +1,48 @@
 import type { Core } from './core.ts'
 import type { JobRun } from './job-run.ts'
-import { MAX_GRANT_RANGES, MAX_RELEASE_PUSHES, RELEASE_RANK_MS } from './limits.ts'
+import {
+  MAX_GRANT_RANGES,
+  MAX_RECLAIM_RANK,
+  MAX_RELEASE_PUSHES,
+  OWN_RECLAIM_MS,
+  RECLAIM_AFTER_MS,
+  RECLAIM_PIECES,
+  RECLAIM_RANK_MS,
+  RELEASE_RANK_MS,
+  SEED_ACK_MS,
+  STALL_LEASE_FACTOR,
+} from './limits.ts'
 import { rendezvousRank } from './rendezvous.ts'
-import { NOBODY } from './rules.ts'
+import { MAX_EPOCH, NOBODY } from './rules.ts'
+import { power } from './seeds.ts'
 import type {
   EntryHash,
   GrantedRange,
   OwnerSpan,
   PeerId,
+  Range,
   ReclaimedRange,
   SessionId,
 } from './types.ts'
 import { parts } from './victim.ts'
 
-/** A process that starts again reclaims at once what its predecessors held: no other will run it. */
+// ---------------------------------------------------------------- this peer's own earlier sessions
+
+/**
+ * A process that starts again reclaims what its predecessors held: no other will run it. Where other peers are about they are heard
+ * first, since they may have taken it meanwhile.
+ */
 export function reclaimOwn(core: Core, run: JobRun): void {
-  if (core.stopping || run.ended || !openOfAny(run, core.predecessors)) return
-  reclaim(core, run, (span) => core.predecessors.has(span.owner))
+  if (core.stopping || !core.lending || run.ended || !openOfAny(run, core.predecessors)) return
+  core.ownReclaimAt ??= core.config.expectsPeers === true ? core.now + OWN_RECLAIM_MS : core.now
+  if (core.now < core.ownReclaimAt) {
+    core.armOnce('release', run, core.ownReclaimAt)
+    return
+  }
+  reclaimAll(core, run, (span) => core.predecessors.has(span.owner))
 }
+
+// ---------------------------------------------------------------- ranges that were released
 
 /**
  * Takes ranges that a leaving peer RELEASEd, when it is this peer's turn: rank r of the live peers that lend slots, by rendezvous
@@ -26,10 +51,10 @@ export function reclaimOwn(core: Core, run: JobRun): void {
 export function reclaimReleased(core: Core, run: JobRun): void {
   if (run.fold.openItems(NOBODY) === 0) {
     run.releasedSince.clear()
-    core.disarm('release', run)
+    if (core.now >= (core.ownReclaimAt ?? core.now)) core.disarm('release', run)
     return
   }
-  if (core.stopping || run.ended || core.self.slots <= 0) return
+  if (!core.willing || run.ended) return
   const due = new Set<EntryHash>()
   const known = new Map<EntryHash, number>()
   let next = Number.POSITIVE_INFINITY
@@ -37,38 +62,207 @@ export function reclaimReleased(core: Core, run: JobRun): void {
     if (span.owner !== NOBODY || known.has(span.hash)) continue
     const since = run.releasedSince.get(span.hash) ?? core.now
     known.set(span.hash, since)
-    const at = since + RELEASE_RANK_MS * rankFor(core, run, span.hash)
+    const leaver = run.fold.entry(span.hash)?.author
+    const at = since + RELEASE_RANK_MS * rankFor(core, span.hash, leaver)
     if (at <= core.now) due.add(span.hash)
     else next = Math.min(next, at)
   }
   run.releasedSince.clear()
   for (const [hash, since] of known) run.releasedSince.set(hash, since)
   if (next < Number.POSITIVE_INFINITY) core.arm('release', run, next)
-  if (due.size > 0) reclaim(core, run, (span) => due.has(span.hash))
+  if (due.size > 0) reclaimAll(core, run, (span) => due.has(span.hash))
 }
 
-function rankFor(core: Core, run: JobRun, release: EntryHash): number {
-  const leaver = run.fold.entry(release)?.author
+/** Place of this peer among the live ones that lend slots. */
+function rankFor(core: Core, key: string, except?: PeerId): number {
   const eligible: PeerId[] = []
   for (const facts of core.peers.values()) {
-    if (facts.slots > 0 && facts.peer !== leaver) eligible.push(facts.peer)
+    if (facts.slots > 0 && facts.peer !== except) eligible.push(facts.peer)
   }
-  return rendezvousRank(release, core.self.peer, eligible)
+  return rendezvousRank(key, core.self.peer, eligible)
 }
+
+// ---------------------------------------------------------------- ranges of the dead
+
+/** Items that sessions hold whose lease is over. */
+export function deadItems(core: Core, run: JobRun): number {
+  let items = 0
+  const { openOf } = run.fold
+  if (core.ended.size <= openOf.size) {
+    for (const session of core.ended) items += openOf.get(session) ?? 0
+  } else {
+    for (const [session, open] of openOf) if (core.ended.has(session)) items += open
+  }
+  for (const session of run.stalled.keys()) {
+    if (!core.ended.has(session)) items += openOf.get(session) ?? 0
+  }
+  return items
+}
+
+interface DuePiece {
+  readonly span: OwnerSpan
+  readonly lo: number
+  readonly hi: number
+}
+
+/**
+ * Nothing is left to start or to steal: takes from the dead what it is this peer's turn to take, at most its share by speed. What a
+ * dead session held falls into pieces with fixed bounds; rank r for a piece waits r seconds. True when something was taken.
+ */
+export function reclaimDead(core: Core, run: JobRun): boolean {
+  if (!core.willing || run.ended) return false
+  const dead = deadItems(core, run)
+  if (dead === 0) return false
+  const found = duePieces(core, run)
+  if (found.due.length === 0) {
+    if (found.next < Number.POSITIVE_INFINITY) core.arm('reclaim', run, found.next)
+    return false
+  }
+  const share = shareOf(core, dead)
+  const ranges: ReclaimedRange[] = []
+  let items = 0
+  for (const { span, lo, hi } of found.due) {
+    if (items >= share || ranges.length >= MAX_GRANT_RANGES) break
+    items += openRanges(run, span, lo, hi, ranges)
+  }
+  writeReclaim(core, run, ranges)
+  return ranges.length > 0
+}
+
+/** This peer's part of `items`, by slots × speed among the live. */
+function shareOf(core: Core, items: number): number {
+  const own = power(core.self)
+  let all = own
+  for (const facts of core.peers.values()) all += power(facts)
+  return Math.max(1, Math.ceil((items * own) / all))
+}
+
+function duePieces(core: Core, run: JobRun): { due: DuePiece[]; next: number } {
+  const due: DuePiece[] = []
+  let next = Number.POSITIVE_INFINITY
+  for (const span of run.fold.owners) {
+    const since = deadSince(core, run, span.owner)
+    if (since === undefined) continue
+    if (run.fold.final.countIn(span.lo, span.hi) === span.hi - span.lo) continue
+    for (const piece of piecesOf(run, span)) {
+      if (run.fold.final.countIn(piece.lo, piece.hi) === piece.hi - piece.lo) continue
+      const at = turnFor(core, span, piece.index, since)
+      if (at <= core.now) due.push({ span, lo: piece.lo, hi: piece.hi })
+      else next = Math.min(next, at)
+    }
+  }
+  return { due, next }
+}
+
+/** Since when a session's ranges may be taken; undefined: not at all. */
+function deadSince(core: Core, run: JobRun, session: SessionId): number | undefined {
+  if (session === NOBODY || session === core.self.session) return undefined
+  if (core.ended.has(session)) return core.leases.get(session)?.endedAt ?? core.now
+  return run.stalled.get(session)
+}
+
+function turnFor(core: Core, span: OwnerSpan, index: number, since: number): number {
+  const lease = core.leases.get(span.owner)
+  const rank = rankFor(core, `${span.hash}${index}`, lease?.peer)
+  // A peer that has started again takes its own.
+  const own = lease?.ended === 'restarted' && lease.peer !== undefined && core.isLive(lease.peer)
+  const waitMs = RECLAIM_RANK_MS * Math.min(MAX_RECLAIM_RANK, rank + (own ? 3 : 0))
+  const at = since + Math.max(RECLAIM_AFTER_MS, 2 * core.rttMs) + waitMs
+  return Math.max(at, core.listenUntil)
+}
+
+/** A span cut at bounds that all peers agree on: those of the claim that made it, in RECLAIM_PIECES. */
+function* piecesOf(run: JobRun, span: OwnerSpan): Iterable<Range & { readonly index: number }> {
+  const claim = run.fold.claimAt(span.hash, span.lo)
+  const length = claim === undefined ? span.hi - span.lo : claim.hi - claim.lo
+  const { grain } = run
+  let size = grain
+  while (size * RECLAIM_PIECES < length) size *= 2
+  for (let index = Math.floor(span.lo / size); index * size < span.hi; index += 1) {
+    const lo = Math.max(span.lo, index * size)
+    yield { lo, hi: Math.min(span.hi, (index + 1) * size), index }
+  }
+}
+
+/**
+ * A session that is alive, holds items, and for several leases' time has neither written an entry of this job nor told of a running
+ * chunk when asked: whatever it does, nobody waits for it.
+ */
+export function noteStalled(core: Core, run: JobRun): void {
+  const limitMs = STALL_LEASE_FACTOR * core.leaseMs
+  for (const [session, open] of run.fold.openOf) {
+    if (open === 0 || session === core.self.session || session === NOBODY) continue
+    const since = run.progressAt.get(session)
+    if (since === undefined) run.progressAt.set(session, core.now)
+    else if (core.now - since > limitMs && core.now >= core.listenUntil) {
+      if (!run.stalled.has(session)) run.stalled.set(session, core.now)
+    }
+  }
+}
+
+/** It works after all. */
+export function noteProgress(core: Core, run: JobRun, session: SessionId): void {
+  run.progressAt.set(session, core.now)
+  run.stalled.delete(session)
+}
+
+// ---------------------------------------------------------------- seeds that never got their JOB
+
+/** The author hears from every seed within a second, or sends the JOB again, or takes the seed's items back. */
+export function remindSeeds(core: Core, run: JobRun): void {
+  const silent = [...run.unacked].filter((session) => run.fold.openItems(session) > 0)
+  if (silent.length === 0 || run.ended) return
+  const connected = new Map([...core.peers.values()].map((facts) => [facts.session, facts.peer]))
+  const back = new Set<SessionId>()
+  for (const session of silent) {
+    const peer = connected.get(session)
+    if (peer === undefined || run.seedsReminded) back.add(session)
+    else core.emit({ type: 'push', to: peer, job: run.job })
+  }
+  for (const session of back) run.unacked.delete(session)
+  reclaimAll(core, run, (span) => back.has(span.owner))
+  if (run.seedsReminded || back.size === silent.length) return
+  run.seedsReminded = true
+  core.arm('seeds', run, core.now + 2 * SEED_ACK_MS)
+}
+
+// ---------------------------------------------------------------- writing
 
 function openOfAny(run: JobRun, sessions: Iterable<SessionId>): boolean {
   for (const session of sessions) if (run.fold.openItems(session) > 0) return true
   return false
 }
 
-function reclaim(core: Core, run: JobRun, wanted: (span: OwnerSpan) => boolean): void {
+function reclaimAll(core: Core, run: JobRun, wanted: (span: OwnerSpan) => boolean): void {
   const ranges: ReclaimedRange[] = []
   for (const span of run.fold.owners) {
-    if (!wanted(span)) continue
-    for (const { lo, hi } of run.fold.final.missing(span.lo, span.hi)) {
-      ranges.push({ lo, hi, parent: span.hash, epoch: span.epoch + 1 })
-    }
+    if (wanted(span)) openRanges(run, span, span.lo, span.hi, ranges)
   }
+  writeReclaim(core, run, ranges)
+}
+
+/** Adds what is open of [lo, hi) of a span; returns how many items that is. Only what is known to be superseded counts. */
+function openRanges(
+  run: JobRun,
+  span: OwnerSpan,
+  lo: number,
+  hi: number,
+  ranges: ReclaimedRange[],
+): number {
+  if (run.fold.claimAt(span.hash, lo) === undefined || span.epoch >= MAX_EPOCH) return 0
+  let items = 0
+  for (const open of run.fold.final.missing(lo, hi)) {
+    items += open.hi - open.lo
+    const last = ranges.at(-1)
+    const epoch = span.epoch + 1
+    if (last?.hi === open.lo && last.parent === span.hash && last.epoch === epoch) {
+      ranges[ranges.length - 1] = { ...last, hi: open.hi }
+    } else ranges.push({ ...open, parent: span.hash, epoch })
+  }
+  return items
+}
+
+function writeReclaim(core: Core, run: JobRun, ranges: readonly ReclaimedRange[]): void {
   if (ranges.length === 0) return
   for (let i = 0; i < ranges.length; i += MAX_GRANT_RANGES) {
     core.append(run, { type: 'reclaim', ranges: ranges.slice(i, i + MAX_GRANT_RANGES) })
@@ -77,7 +271,7 @@ function reclaim(core: Core, run: JobRun, wanted: (span: OwnerSpan) => boolean):
   core.publish(run)
 }
 
-/** This peer stops: what it has not started is nobody's from now on, and the others are told at once. */
+/** This peer stops, or takes no work for now: what it has not started is nobody's from now on, and the others are told at once. */
 export function releaseAll(core: Core, run: JobRun): void {
   if (run.ended || run.todo.size === 0) return
   const ranges: GrantedRange[] = []

@@ -20,3 +20,11 @@ export function rendezvousRank(key: string, self: PeerId, peers: Iterable<PeerId
   }
   return rank
 }
+
+/** Peers in the order in which they should act for a key: the first has rank 0. */
+export function rendezvousOrder(key: string, peers: Iterable<PeerId>): PeerId[] {
+  return [...peers]
+    .map((peer) => ({ peer, weight: hash32(key + peer) }))
+    .sort((a, b) => b.weight - a.weight || (a.peer < b.peer ? -1 : 1))
+    .map(({ peer }) => peer)
+}

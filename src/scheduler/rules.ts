@@ -1,4 +1,17 @@
-import type { DoneSpan, Entry, EntryHash, JobSpec, OwnerSpan, Range, SessionId } from './types.ts'
+import {
+  type DoneSpan,
+  type Entry,
+  type EntryHash,
+  type JobSpec,
+  type OwnerSpan,
+  type Range,
+  type SessionId,
+  ZERO_HASH,
+} from './types.ts'
+
+/** Far above what steps of one reach, far below what an integer holds. */
+export const MAX_EPOCH = 2 ** 32
+export const MAX_HOP = 2 ** 32
 
 /** The owner of a RELEASEd range. */
 export const NOBODY = '' as SessionId
@@ -61,6 +74,11 @@ export function malformed(entry: Entry, items: number): string | undefined {
     if (lo < last) return `${entry.body.type} names item ${lo} twice`
     last = hi
   }
+  for (const { epoch = 0, hop = 0 } of childrenOf(entry)) {
+    if (epoch > MAX_EPOCH || hop > MAX_HOP) {
+      return `${entry.body.type} with epoch ${epoch}, hop ${hop}: at most ${MAX_EPOCH}, ${MAX_HOP}`
+    }
+  }
   return undefined
 }
 
@@ -113,14 +131,17 @@ export interface Child extends Range {
   readonly hop?: number
 }
 
-/** The ranges of an entry that name a parent (GRANT, RELEASE, RECLAIM, DONE), else none. */
+/** The ranges of an entry that name a parent (GRANT, RELEASE, RECLAIM, START, DONE), else none. */
 export function childrenOf(entry: Entry): readonly Child[] {
   switch (entry.body.type) {
     case 'grant':
     case 'release':
     case 'reclaim':
-    case 'done':
+    case 'start':
       return entry.body.ranges
+    case 'done':
+      // Speculative copies name no parent.
+      return entry.body.ranges.filter(({ parent }) => parent !== ZERO_HASH)
     default:
       return []
   }

@@ -10,16 +10,31 @@ import { Core, type TimerKind } from './core.ts'
 import { flushDone } from './done-queue.ts'
 import { Intake } from './intake.ts'
 import type { JobRun } from './job-run.ts'
-import { MAX_SEEDS } from './limits.ts'
+import {
+  beat,
+  checkLeases,
+  disconnected,
+  distrust,
+  heartbeat,
+  livenessOf,
+  noteConnected,
+  noteLateness,
+  noteLife,
+  peerHeard,
+  suspected,
+} from './leases.ts'
+import { HEARTBEAT_MS, MAX_GRANT_RANGES, MAX_SEEDS, SEED_ACK_MS } from './limits.ts'
 import { viewOf } from './read-model.ts'
-import { reclaimOwn, reclaimReleased, releaseAll } from './reclaim.ts'
+import { reclaimOwn, reclaimReleased, releaseAll, remindSeeds } from './reclaim.ts'
 import { grainOf, itemCount } from './rules.ts'
 import { seedGrants } from './seeds.ts'
-import { endBackoff, seekWork, stealAnswered, stealTimedOut, victimGone } from './thief.ts'
+import { endBackoff, seekWork, stealAnswered, stealTimedOut } from './thief.ts'
 import type {
   DoneSpan,
+  FailedSpan,
   JobId,
   JobView,
+  Liveness,
   PeerFacts,
   PeerId,
   SchedulerConfig,
@@ -48,13 +63,34 @@ export class Scheduler implements SchedulerCore {
     const intake = (this.intake = new Intake(core))
     this.handlers = {
       peerSeen: ({ facts }) => this.peerSeen(facts),
-      peerGone: ({ peer }) => this.peerGone(peer),
+      peerGone: (event) => disconnected(core, event),
+      peerHeard: (event) => peerHeard(core, event),
+      heartbeat: (event) => heartbeat(core, event),
+      suspected: (event) => suspected(core, event),
+      jobAcknowledged: ({ job, from }) => this.acknowledged(job, from),
+      forkFound: (event) => this.forkFound(event),
+      resultLost: (event) => this.resultLost(event),
+      lending: ({ on }) => {
+        core.lending = on
+      },
       submitted: (event) => this.submitted(event),
-      entriesReceived: ({ entries }) => intake.received(entries),
+      entriesReceived: ({ entries, from }) => {
+        if (from !== undefined) noteLife(core, from)
+        intake.received(entries)
+      },
       jobLoaded: ({ entries }) => intake.loaded(entries),
-      stealRequested: (event) => stealRequested(core, event),
-      stealAnswered: (event) => stealAnswered(core, event),
-      lifelineReceived: (event) => lifelineReceived(core, event),
+      stealRequested: (event) => {
+        noteLife(core, event.from)
+        stealRequested(core, event)
+      },
+      stealAnswered: (event) => {
+        noteLife(core, event.from)
+        stealAnswered(core, event)
+      },
+      lifelineReceived: (event) => {
+        noteLife(core, event.from)
+        lifelineReceived(core, event)
+      },
       chunkProgressed: (event) => chunkProgressed(core, event),
       chunkEnded: (event) => chunkEnded(core, event),
       chunkPlaced: (event) => chunkPlaced(core, event),
@@ -73,28 +109,35 @@ export class Scheduler implements SchedulerCore {
       },
       // The time itself is what was waited for: settle() looks again.
       release: () => undefined,
+      reclaim: (run) => endBackoff(core, run),
+      seeds: (run) => remindSeeds(core, run),
     }
   }
 
   handle(event: SchedulerEvent, now: number): SchedulerEffect[] {
-    this.core.now = now
+    const { core } = this
+    core.now = now
+    if (core.dueAt('beat') === undefined) core.armAlone('beat', now + HEARTBEAT_MS)
     const handler = this.handlers[event.type] as (event: SchedulerEvent) => void
     handler(event)
     this.settle()
-    return this.core.takeEffects()
+    return core.takeEffects()
   }
 
   private timerFired(timer: string): void {
-    const fired = this.core.fired(timer)
-    if (fired !== undefined) this.timers[fired.kind](fired.run)
+    const { core } = this
+    const due = core.dueAt(timer)
+    if (due !== undefined) noteLateness(core, core.now - due)
+    const fired = core.fired(timer)
+    if (fired === 'beat') beat(core)
+    else if (fired === 'lease') checkLeases(core)
+    else if (fired !== undefined) this.timers[fired.kind](fired.run)
   }
 
   private peerSeen(facts: PeerFacts): void {
     const { core } = this
     const known = core.peers.get(facts.peer)
-    if (facts.peer === core.self.peer) return
-    if (known !== undefined && facts.sessionNumber < known.sessionNumber) return
-    core.peers.set(facts.peer, facts)
+    if (facts.peer === core.self.peer || !noteConnected(core, facts)) return
     if (known?.session === facts.session) return
     for (const run of core.jobs.values()) {
       const news = run.author === core.self.peer ? !run.ended : run.author === facts.peer
@@ -104,9 +147,41 @@ export class Scheduler implements SchedulerCore {
     }
   }
 
-  private peerGone(peer: PeerId): void {
-    this.core.peers.delete(peer)
-    for (const run of this.core.jobs.values()) victimGone(this.core, run, peer)
+  private acknowledged(job: JobId, from: PeerId): void {
+    const { core } = this
+    noteLife(core, from)
+    const session = core.current.get(from)
+    if (session !== undefined) core.jobs.get(job)?.unacked.delete(session)
+  }
+
+  /** A feed forked: the proof becomes an entry, so that every peer cuts it at the same place. */
+  private forkFound({ job, first, second }: Extract<SchedulerEvent, { type: 'forkFound' }>): void {
+    const { core } = this
+    const run = core.jobs.get(job)
+    const fork = core.config.readFork?.(first, second)
+    if (run === undefined || fork === undefined) return
+    const cut = run.fold.cutSeq(fork.session)
+    if (cut !== undefined && cut <= fork.seq) return
+    core.append(run, { type: 'fork', first, second })
+    core.pushToAuthor(run)
+    core.publish(run)
+  }
+
+  /** done -> open again, as far as that DONE is still the accepted one. */
+  private resultLost(event: Extract<SchedulerEvent, { type: 'resultLost' }>): void {
+    const { core } = this
+    const run = core.jobs.get(event.job)
+    const { done } = event
+    const spans = run?.fold.dones.overlapping(event.lo, event.hi) ?? []
+    const ranges = spans.flatMap((span) =>
+      span.hash === done
+        ? [{ lo: Math.max(event.lo, span.lo), hi: Math.min(event.hi, span.hi), done }]
+        : [],
+    )
+    if (run === undefined || ranges.length === 0) return
+    core.append(run, { type: 'lost', ranges: ranges.slice(0, MAX_GRANT_RANGES) })
+    core.pushToAuthor(run)
+    core.publish(run)
   }
 
   private submitted(event: Extract<SchedulerEvent, { type: 'submitted' }>): void {
@@ -119,6 +194,8 @@ export class Scheduler implements SchedulerCore {
     core.append(run, { type: 'job', spec, at: Math.max(0, Math.round(event.at)), seeds })
     this.intake.adopted(run)
     const seeded = new Set(seeds.map((seed) => seed.to))
+    for (const session of seeded) if (session !== core.self.session) run.unacked.add(session)
+    if (run.unacked.size > 0) core.arm('seeds', run, core.now + SEED_ACK_MS)
     const first = peers.filter((peer) => seeded.has(peer.session))
     const rest = peers.filter((peer) => !seeded.has(peer.session))
     for (const { peer } of [...first, ...rest].slice(0, MAX_SEEDS)) {
@@ -139,14 +216,17 @@ export class Scheduler implements SchedulerCore {
   private settle(): void {
     const { core } = this
     for (const run of core.touched) this.intake.review(run)
+    this.dropSuspects()
     for (const run of [...core.active]) {
-      if (core.stopping) releaseAll(core, run)
+      if (core.stopping || !core.lending) releaseAll(core, run)
       reclaimOwn(core, run)
       reclaimReleased(core, run)
     }
     fillSlots(core)
     serveLifelines(core)
     seekWork(core)
+    // What was just taken from the dead can start.
+    fillSlots(core)
     for (const run of core.touched) {
       this.intake.review(run)
       if (run.overtaken) abortOvertaken(core, run)
@@ -156,6 +236,13 @@ export class Scheduler implements SchedulerCore {
       this.intake.announce(run)
     }
     core.touched.clear()
+  }
+
+  /** Whoever broke a rule is not waited for, nor asked, any more. */
+  private dropSuspects(): void {
+    const { suspects } = this.core
+    for (const [session, peer] of suspects) distrust(this.core, session, peer)
+    suspects.clear()
   }
 
   // ------------------------------------------------------------ read model
@@ -177,6 +264,14 @@ export class Scheduler implements SchedulerCore {
 
   doneSpans(job: JobId): Iterable<DoneSpan> {
     return this.core.jobs.get(job)?.fold.dones ?? []
+  }
+
+  failures(job: JobId): Iterable<FailedSpan> {
+    return this.core.jobs.get(job)?.fold.failures() ?? []
+  }
+
+  liveness(peer: PeerId): Liveness {
+    return livenessOf(this.core, peer)
   }
 
   /** Whether a STEAL of this peer waits for its answer: a peer that leaves waits for it, since a GRANT may be on its way. */

@@ -10,8 +10,10 @@ import {
   STEAL_TIMEOUT_MS,
   STEAL_TRIES,
 } from './limits.ts'
+import { deadItems, noteProgress, noteStalled, reclaimDead } from './reclaim.ts'
 import { NOBODY } from './rules.ts'
 import { power } from './seeds.ts'
+import { noteSlow, speculate } from './speculate.ts'
 import { pickWeighted } from './steal.ts'
 import type { PeerFacts, PeerId, SchedulerEvent } from './types.ts'
 
@@ -28,7 +30,7 @@ export function rateOf(core: Core, run: JobRun): number | undefined {
 
 /** Asks for work where slots are idle, or will be within a round trip. One STEAL a job is on its way at a time. */
 export function seekWork(core: Core): void {
-  if (core.stopping || core.self.slots <= 0 || core.active.length === 0) return
+  if (!core.willing || core.active.length === 0) return
   const waitMs = localWorkMs(core)
   for (const run of core.active) {
     const { thief } = run
@@ -39,6 +41,7 @@ export function seekWork(core: Core): void {
     thief.refreshed = false
     if (thief.backingOff !== 'no') continue
     if (othersHave(core, run)) ask(core, run)
+    else reclaimDead(core, run)
   }
 }
 
@@ -58,11 +61,12 @@ function localWorkMs(core: Core): number {
   return waiting === 0 && core.freeSlots > 0 ? 0 : total
 }
 
-/** Items that are neither final, nor this session's, nor nobody's. */
+/** Items that are neither final, nor this session's, nor nobody's, nor of the dead. */
 function othersHave(core: Core, run: JobRun): boolean {
   const { fold } = run
   const open = fold.items - fold.final.size
-  return open > fold.openItems(core.self.session) + fold.openItems(NOBODY)
+  const own = fold.openItems(core.self.session) + fold.openItems(NOBODY)
+  return open > own && open > own + deadItems(core, run)
 }
 
 function ask(core: Core, run: JobRun): void {
@@ -99,6 +103,11 @@ export function stealAnswered(
   if (asked === undefined || asked.victim !== event.from || asked.nonce !== event.nonce) return
   if (!asked.retried) core.rttMs += (core.now - asked.sentAt - core.rttMs) / 4
   endAsk(core, run)
+  const session = core.current.get(event.from)
+  if (session !== undefined && (event.granted || event.running.length > 0)) {
+    noteProgress(core, run, session)
+    noteSlow(core, run, session, event.running)
+  }
   if (event.granted) thief.empties = 0
   else cameEmpty(core, run, event.from, DRY_MS)
 }
@@ -137,6 +146,8 @@ function giveUp(core: Core, run: JobRun): void {
   const { thief } = run
   const idle = core.freeSlots
   thief.empties = 0
+  if (idle > 0) noteStalled(core, run)
+  if (reclaimDead(core, run) || speculate(core, run)) return
   thief.backingOff = idle > 0 ? 'idle' : 'ahead'
   core.arm('idle', run, core.now + (idle > 0 ? thief.backoffMs : BACKOFF_MIN_MS))
   if (idle === 0) return

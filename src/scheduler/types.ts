@@ -50,6 +50,10 @@ export interface JobOptions {
   readonly retries?: number
   /** A worker is replaced after so many items. */
   readonly maxItemsPerWorker?: number
+  /** Peers that shall hold each result; default 2. Fewer hold it while there are fewer. */
+  readonly replicas?: number
+  /** false: no idle peer runs a copy of a chunk that is slow elsewhere (the task has side effects). */
+  readonly speculate?: boolean
 }
 
 export interface JobSpec {
@@ -93,7 +97,7 @@ export type ResultRef =
     }
 
 export interface DoneRange extends Range {
-  /** The entry that made the author own the range. */
+  /** The entry that made the author own the range; ZERO_HASH: a speculative copy of what another owns. */
   readonly parent: EntryHash
   /** How many of the items failed for good; their errors stand in the result in place of values. */
   readonly failed: number
@@ -169,7 +173,38 @@ export interface RunningChunk extends Range {
 export type SchedulerEvent =
   /** A live connection to a peer exists and its advert is known; repeated when the advert changes. */
   | { readonly type: 'peerSeen'; readonly facts: PeerFacts }
-  | { readonly type: 'peerGone'; readonly peer: PeerId }
+  /** The connection closed. `refused`: a re-dial was refused, so the process is gone, and its lease ends at once. */
+  | { readonly type: 'peerGone'; readonly peer: PeerId; readonly refused: boolean }
+  /** An advert of a peer that is not connected: a sign of life by hearsay. */
+  | { readonly type: 'peerHeard'; readonly facts: PeerFacts }
+  /** A sign of life of a connected peer. `last`: it reports to others from now on, its silence here says nothing. */
+  | { readonly type: 'heartbeat'; readonly from: PeerId; readonly last: boolean }
+  /** `from` says that the lease of that session ended there. */
+  | {
+      readonly type: 'suspected'
+      readonly from: PeerId
+      readonly peer: PeerId
+      readonly session: SessionId
+    }
+  /** That peer has the JOB. */
+  | { readonly type: 'jobAcknowledged'; readonly job: JobId; readonly from: PeerId }
+  /** Proof that a feed forked: both halves as a FORK entry carries them. */
+  | {
+      readonly type: 'forkFound'
+      readonly job: JobId
+      readonly first: Uint8Array
+      readonly second: Uint8Array
+    }
+  /** No live peer holds the values of that accepted DONE over lo..hi-1 any more: its items run again. */
+  | {
+      readonly type: 'resultLost'
+      readonly job: JobId
+      readonly lo: number
+      readonly hi: number
+      readonly done: EntryHash
+    }
+  /** This peer lends its slots, or (its disk is full) does not for now: it starts nothing and hands on what it has not started. */
+  | { readonly type: 'lending'; readonly on: boolean }
   /** A local caller submits; the job id is the hash of the spec. */
   | { readonly type: 'submitted'; readonly job: JobId; readonly spec: JobSpec; readonly at: number }
   /** Verified entries, new to this peer, staged for writing; any job, any author, JOB included, feed order within a feed. */
@@ -291,14 +326,38 @@ export type SchedulerEffect =
       readonly lo: number
       readonly hi: number
       readonly budgetMs: number
+      /** Only when everything appended before is written: a START must be there before what it announces. */
+      readonly afterWrite: boolean
+      /** A copy of what another peer is slow at. */
+      readonly speculative: boolean
     }
   | { readonly type: 'abortChunk'; readonly chunk: number }
-  /** Put the output of an ended chunk on `keeper` (may be this peer), then answer chunkPlaced. */
+  /**
+   * Put the output of an ended chunk on `keepers` (this peer may be one), at least on one of them or on this peer, then answer
+   * chunkPlaced with those that have it: their receipts.
+   */
   | {
       readonly type: 'placeResult'
       readonly chunk: number
       readonly job: JobId
-      readonly keeper: PeerId
+      readonly keepers: readonly PeerId[]
+    }
+  /** A sign of life to each of them; `last`: the next ones go to others. */
+  | { readonly type: 'sendHeartbeat'; readonly to: readonly PeerId[]; readonly last: boolean }
+  | {
+      readonly type: 'sendSuspicion'
+      readonly to: readonly PeerId[]
+      readonly peer: PeerId
+      readonly session: SessionId
+    }
+  /** Compare version vectors of the job with a few neighbours: what a dead session wrote last may be there. */
+  | { readonly type: 'resync'; readonly job: JobId }
+  /** The session is taken for dead here (`restarted`: a newer one of its peer lives), until it is heard of again. */
+  | {
+      readonly type: 'leaseEnded'
+      readonly peer: PeerId
+      readonly session: SessionId
+      readonly restarted: boolean
     }
   /** Fires timerFired at that time; the same name again replaces it. */
   | { readonly type: 'setTimer'; readonly timer: string; readonly at: number }
@@ -310,6 +369,18 @@ export type SchedulerEffect =
   | { readonly type: 'breach'; readonly peer: PeerId; readonly reason: string }
 
 // ---------------------------------------------------------------- read model
+
+export interface FailedSpan extends Range {
+  readonly code: string
+  readonly message: string
+}
+
+export interface Liveness {
+  /** `lost`: its lease is over, others take what it held. `unknown`: never heard of. */
+  readonly state: 'live' | 'lost' | 'unknown'
+  /** Since it was last heard of, ms. */
+  readonly silentMs: number
+}
 
 export type JobState = 'running' | 'finished' | 'cancelled' | 'paused'
 
@@ -333,6 +404,8 @@ export interface JobView {
   readonly chunks: number
   readonly grants: number
   readonly reclaims: number
+  /** Items owned by sessions whose lease is over. */
+  readonly orphaned: number
   /** Items/s seen on this peer for this job; undefined before any ran. */
   readonly rate: number | undefined
   /** Items done by author. */
@@ -341,16 +414,25 @@ export interface JobView {
 
 export interface SchedulerConfig {
   readonly self: PeerFacts
+  /** How long a session may be silent before it is taken for dead, ms; default 10 000. */
+  readonly leaseMs?: number
+  /** Other peers are known from before: after a start they have a moment to say what became of this peer's ranges meanwhile. */
+  readonly expectsPeers?: boolean
   readonly seal: Seal
   /** Uniform in [0, 1); seeded in the simulator. */
   readonly random: () => number
   /** Sessions of earlier starts of this peer, as far as it remembers: what they hold is reclaimed at once. Those that wrote entries are known anyway. */
   readonly predecessors?: readonly SessionId[]
   /** Where the two encoded entries of a FORK split their feed; undefined when they prove nothing. Absent: FORK is kept and cuts nothing. */
-  readonly readFork?: (
-    first: Uint8Array,
-    second: Uint8Array,
-  ) => { readonly session: SessionId; readonly seq: number } | undefined
+  readonly readFork?: (first: Uint8Array, second: Uint8Array) => ForkPoint | undefined
+}
+
+/** The feed that a FORK proves forked, and the first seq that two entries of it have. */
+export interface ForkPoint {
+  readonly author: PeerId
+  readonly session: SessionId
+  readonly job: JobId
+  readonly seq: number
 }
 
 /** The state machine. `now` is monotonic milliseconds. Total: a peer's bad message is a `breach` effect, never a throw. */
@@ -362,6 +444,10 @@ export interface SchedulerCore {
   doneAt(job: JobId, item: number): DoneSpan | undefined
   /** All accepted DONE spans in item order. */
   doneSpans(job: JobId): Iterable<DoneSpan>
+  /** Items that are final by a FAIL and have no DONE, in item order. */
+  failures(job: JobId): Iterable<FailedSpan>
+  /** How this peer sees another one: its lease runs, runs out, or is over. */
+  liveness(peer: PeerId): Liveness
   /** Drops a finished job's fold from memory; entries that still come for it are ignored. */
   forget(job: JobId): void
 }

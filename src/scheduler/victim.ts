@@ -8,9 +8,10 @@ import {
   MAX_RUNNING_LISTED,
   THIEF_BUSY_MS,
 } from './limits.ts'
+import { MAX_HOP } from './rules.ts'
 import { power } from './seeds.ts'
 import { stealShare } from './steal.ts'
-import type { GrantedRange, PeerId, SchedulerEvent, SessionId } from './types.ts'
+import type { GrantedRange, PeerId, RunningChunk, SchedulerEvent, SessionId } from './types.ts'
 
 type Event<T extends SchedulerEvent['type']> = Extract<SchedulerEvent, { type: T }>
 
@@ -40,15 +41,32 @@ export function stealRequested(core: Core, event: Event<'stealRequested'>): void
     }
     remember(run, session, last)
   }
-  const running = last.granted ? [] : run.runningChunks(core.now).slice(0, MAX_RUNNING_LISTED)
+  const running = last.granted ? [] : offered(core, run)
   core.emit({
     type: 'answerSteal',
     to: from,
     job,
     nonce,
     granted: last.granted,
-    running: running.map(({ lo, hi, ageMs }) => ({ lo, hi, ageMs })),
+    running,
   })
+}
+
+/** What runs here: of a chunk with a time, the item at hand (the rest comes back when that is done), else all that is left of it. */
+function offered(core: Core, run: JobRun): RunningChunk[] {
+  const list: RunningChunk[] = []
+  for (const chunk of run.chunks.values()) {
+    if (list.length >= MAX_RUNNING_LISTED) break
+    const { state, reached, hi, startedAt, movedAt, speculative } = chunk
+    if (state !== 'running' || reached >= hi || speculative) continue
+    const whole = run.fold.spec?.options.chunkSize !== undefined
+    list.push({
+      lo: reached,
+      hi: whole ? hi : reached + 1,
+      ageMs: Math.round(core.now - (whole ? startedAt : movedAt)),
+    })
+  }
+  return list
 }
 
 /** An idle peer leaves word; it is served now or when there is something. */
@@ -101,6 +119,7 @@ function remember(
 
 function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
   if (core.stopping || run.ended || run.todo.size === 0) return false
+  if (core.ended.has(thief.session)) return false
   const { grain } = run
   const facts = core.peers.get(thief.peer)
   // It lends nothing any more: it is leaving.
@@ -166,6 +185,7 @@ export function tailOf(run: JobRun, grains: number): GrantedRange[] {
 export function parts(run: JobRun, lo: number, hi: number): GrantedRange[] {
   const cut: GrantedRange[] = []
   for (const span of run.fold.owners.overlapping(lo, hi)) {
+    if (span.hop >= MAX_HOP) continue
     cut.push({
       lo: Math.max(lo, span.lo),
       hi: Math.min(hi, span.hi),

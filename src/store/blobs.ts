@@ -1,13 +1,25 @@
 import { createHash, hash as digest, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { existsSync, mkdirSync, type Stats } from 'node:fs'
+import {
+  chmod,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises'
 import { join } from 'node:path'
 import { invariant, MeshError } from '../base/errors.ts'
 import type { BlobHash } from '../scheduler/types.ts'
 import { protocolError } from './cbor-reader.ts'
 import { isMissing, writeError } from './fs-errors.ts'
-import { BLOB_READ_BYTES, MAX_BLOB_BYTES } from './limits.ts'
+import { BLOB_READ_BYTES, MAX_BLOB_BYTES, MAX_RECENT_BLOBS } from './limits.ts'
 import type { BlobStore } from './types.ts'
+
+const HASH = /^[0-9a-f]{64}$/
 
 interface BlobFacts {
   readonly hash: BlobHash
@@ -27,6 +39,19 @@ export function createFileBlobs(dir: string): BlobStore {
   const path = (hash: BlobHash): string => join(folderOf(hash), hash)
   const size = (hash: BlobHash): Promise<number | undefined> => sizeOf(path(hash))
 
+  const recent = new RecentBlobs()
+  /** Makes an old blob young again: who puts it is about to name it somewhere. False when it is gone meanwhile. */
+  const touch = async (hash: BlobHash): Promise<boolean> => {
+    try {
+      await chmod(path(hash), 0o600)
+    } catch (error) {
+      if (isMissing(error)) return false
+      throw error
+    }
+    recent.note(hash)
+    return true
+  }
+
   /** Fills a temporary file, then gives it its name: who sees a blob sees all of it. */
   const store = async (fill: (file: FileHandle) => Promise<BlobFacts>): Promise<BlobFacts> => {
     const name = join(temporary, randomBytes(12).toString('hex'))
@@ -35,6 +60,7 @@ export function createFileBlobs(dir: string): BlobStore {
       await mkdir(folderOf(facts.hash), { recursive: true, mode: 0o700 })
       // Two writers of one blob have the same bytes: the second name replaces the first.
       await rename(name, path(facts.hash))
+      recent.note(facts.hash)
       return facts
     } catch (error) {
       await rm(name, { force: true })
@@ -45,7 +71,7 @@ export function createFileBlobs(dir: string): BlobStore {
   return {
     put: async (bytes) => {
       const facts = { hash: hashOf(bytes), sizeBytes: bytes.length }
-      if ((await size(facts.hash)) === facts.sizeBytes) return facts
+      if ((await size(facts.hash)) === facts.sizeBytes && (await touch(facts.hash))) return facts
       return store(async (file) => {
         await file.writeFile(bytes)
         return facts
@@ -68,6 +94,7 @@ export function createFileBlobs(dir: string): BlobStore {
     },
     read: (hash) => readParts(path(hash), hash),
     delete: (hash) => rm(path(hash), { force: true }),
+    list: () => listFiles(dir, temporary, recent),
   }
 }
 
@@ -116,7 +143,7 @@ export function lost(hash: BlobHash, why = 'nobody here holds it'): MeshError {
 
 /** Hashes come from peers and become paths. */
 export function checkHash(hash: BlobHash): BlobHash {
-  invariant(/^[0-9a-f]{64}$/.test(hash), 'a blob hash is 64 lower-case hex characters')
+  invariant(HASH.test(hash), 'a blob hash is 64 lower-case hex characters')
   return hash
 }
 
@@ -137,8 +164,12 @@ async function writeAll(file: FileHandle, part: Uint8Array): Promise<void> {
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {
+  return (await statOf(path))?.size
+}
+
+async function statOf(path: string): Promise<Stats | undefined> {
   try {
-    return (await stat(path)).size
+    return await stat(path)
   } catch (error) {
     if (isMissing(error)) return undefined
     throw error
@@ -161,6 +192,57 @@ async function* readParts(path: string, hash: BlobHash): AsyncIterable<Uint8Arra
     }
   } finally {
     await file.close()
+  }
+}
+
+/** When blobs were written by this process, by its monotonic clock: a wall clock that is set forward must not age what was just put. */
+class RecentBlobs {
+  private readonly at = new Map<BlobHash, number>()
+
+  note(hash: BlobHash): void {
+    this.at.delete(hash)
+    this.at.set(hash, performance.now())
+    if (this.at.size > MAX_RECENT_BLOBS) this.at.delete(this.at.keys().next().value!)
+  }
+
+  ageMs(hash: BlobHash): number {
+    const at = this.at.get(hash)
+    return at === undefined ? Infinity : performance.now() - at
+  }
+}
+
+/**
+ * Ages are differences of ctime, which the file system itself sets: to that of a file changed now. (mtime can be set by anyone, and
+ * stays when a blob is put again.)
+ */
+async function* listFiles(
+  dir: string,
+  temporary: string,
+  recent: RecentBlobs,
+): ReturnType<BlobStore['list']> {
+  const now = await fileSystemNow(temporary)
+  for (const folder of await readdir(join(dir, 'blobs'))) {
+    if (!/^[0-9a-f]{2}$/.test(folder)) continue
+    for (const name of await readdir(join(dir, 'blobs', folder))) {
+      if (!HASH.test(name)) continue
+      const hash = name as BlobHash
+      const facts = await statOf(join(dir, 'blobs', folder, name))
+      if (facts === undefined) continue
+      const ageMs = Math.min(Math.max(0, now - facts.ctimeMs), recent.ageMs(hash))
+      yield { hash, sizeBytes: facts.size, ageMs }
+    }
+  }
+}
+
+/** What the file system takes for now, ms; also on a full disk: an empty file takes no space but its name. */
+async function fileSystemNow(folder: string): Promise<number> {
+  const probe = join(folder, 'now')
+  try {
+    await (await open(probe, 'a', 0o600)).close()
+    await chmod(probe, 0o600)
+    return (await stat(probe)).ctimeMs
+  } catch (error) {
+    throw writeError(folder, error)
   }
 }
 

@@ -28,6 +28,8 @@ export interface FeedBookParts {
   readonly storedFork: (job: JobId, feed: FeedId) => ForkProof | undefined
   /** Heads of an ended job; undefined for a job that is not one. */
   readonly endedHeads: (job: JobId) => FeedHead[] | undefined
+  /** A job that must not come back. */
+  readonly isCollected: (job: JobId) => boolean
   /** The store holds something that contradicts itself. */
   readonly damaged: (what: string) => Error
 }
@@ -92,6 +94,14 @@ export class FeedBook {
     return state && { ...state.feed, seq: state.seq, hash: state.hash }
   }
 
+  /** How far each feed in memory was written when it was last known to be. */
+  *acknowledged(): Iterable<{ job: JobId; feed: FeedId; seq: number }> {
+    for (const { job, feed, seq, staged, writing } of this.table.states()) {
+      const written = seq - staged.length - writing.length
+      if (written > 0) yield { job, feed, seq: written }
+    }
+  }
+
   hasUnwritten(job: JobId, feed: FeedId): boolean {
     const state = this.table.find(job, feed)
     return state !== undefined && state.staged.length + state.writing.length > 0
@@ -133,6 +143,7 @@ export class FeedBook {
   private takeIn(run: Run, first: EntryHeader): IngestResult {
     const { job } = first
     const feed: FeedId = { author: first.author, session: first.session }
+    if (this.parts.isCollected(job)) return { status: 'ok', entries: [] }
     if (this.blocked.has(job)) return { status: 'gap', feed, job, have: 0 }
     const state = this.table.find(job, feed)
     const have = state?.seq ?? 0

@@ -57,6 +57,10 @@ export class FeedTable {
     return this.jobFeeds(job)?.feeds.values() ?? []
   }
 
+  *states(): Iterable<FeedState> {
+    for (const { feeds } of this.jobs.values()) yield* feeds.values()
+  }
+
   load(job: JobId, head: FeedHead): void {
     const state = this.addFeed(job, head)
     state.seq = head.seq

@@ -21,29 +21,46 @@ export function isDiskFull(error: unknown): boolean {
 export function diskFull(path: string, cause: unknown): MeshError {
   return new MeshError(
     'ERR_MESH_DISK_FULL',
-    `the disk that holds ${path} is full: free some space and start the peer again`,
+    `the disk that holds ${path} is full: free some space`,
     { cause, details: { path } },
   )
 }
 
-const START_ANEW =
-  'Move that folder away, keep it if the results in it matter, and start again: ' +
-  'jobs that other peers hold come back from them.'
+/** A folder that may not be written, said by the file system or, in words, by LevelDB. */
+export function isReadOnly(error: unknown): boolean {
+  const code = errorCode(error)
+  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') return true
+  const text = `${String(error)} ${String((error as { cause?: unknown } | undefined)?.cause ?? '')}`
+  return /read-only file system|permission denied|operation not permitted/i.test(text)
+}
+
+export function readOnly(path: string, cause: unknown): MeshError {
+  return new MeshError(
+    'ERR_MESH_FOLDER_READ_ONLY',
+    `${path} cannot be written: make the data folder writable for this user (it keeps the log and the results), or use another one with --data DIR`,
+    { cause, details: { path } },
+  )
+}
+
+const START_AGAIN =
+  'Start the peer again: it keeps a copy, mends what it can, and pulls what is missing from other peers.'
 
 /** `advice` says what to do about it. */
 export function damaged(
   path: string,
   what: string,
   cause?: unknown,
-  advice: string = START_ANEW,
+  advice: string = START_AGAIN,
 ): MeshError {
   return new MeshError('ERR_MESH_STORE_DAMAGED', `${path} is damaged: ${what}. ${advice}`, {
     cause,
-    details: { path },
+    details: { path, what },
   })
 }
 
 /** What a failed write means to the user; other errors pass as they are. */
 export function writeError(path: string, error: unknown): unknown {
-  return isDiskFull(error) ? diskFull(path, error) : error
+  if (isDiskFull(error)) return diskFull(path, error)
+  const code = errorCode(error)
+  return code === 'EROFS' || code === 'EACCES' || code === 'EPERM' ? readOnly(path, error) : error
 }

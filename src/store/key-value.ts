@@ -23,5 +23,11 @@ export interface KeyValue {
   /** The last row of a range. */
   last(range: KeyRange): Promise<Row | undefined>
   clear(range: KeyRange): Promise<void>
+  /**
+   * After a write that failed for want of room: makes the database fit for writing again, or throws ERR_MESH_DISK_FULL as long as
+   * there is no room for it and `bytes` more. Reads go on meanwhile, but for a moment. What write, sync or clear did not finish is to
+   * be done again. Absent where nothing can be full.
+   */
+  recover?(bytes: number): Promise<void>
   close(): Promise<void>
 }

@@ -13,6 +13,9 @@ import type { FeedId } from './types.ts'
  *     o|job|lo           → who owns a range
  *     d|job|lo           → where the values of a range are
  *     g|job              → the job is being deleted
+ *     t|job              → the job was collected: nothing of it is taken in; how old this peer's run was then (tombstones.ts)
+ *     v|job              → the job's views were dropped and are to be made anew from its entries
+ *     w|job              → entries came, the JOB did not: how many bytes, and which of such jobs came first
  *
  * job is 32 bytes, feed is author (32) and session (16), seq and lo are 8, big-endian.
  */
@@ -26,6 +29,9 @@ export const PREFIX = {
   owner: 0x6f,
   done: 0x64,
   deleted: 0x67,
+  tombstone: 0x74,
+  views: 0x76,
+  waiting: 0x77,
 } as const
 
 export type Prefix = (typeof PREFIX)[keyof typeof PREFIX]
@@ -38,6 +44,12 @@ export interface KeyRange {
 
 const JOB_END = 33
 const FEED_END = JOB_END + 48
+
+/** Of keys that name a job or a feed. */
+export function keyLength(prefix: Prefix): number {
+  if (prefix === PREFIX.entry) return FEED_END + 8
+  return prefix === PREFIX.head || prefix === PREFIX.fork ? FEED_END : JOB_END
+}
 
 export function metaKey(name: string): Buffer {
   return Buffer.concat([Buffer.of(PREFIX.meta), Buffer.from(name, 'utf8')])

@@ -42,6 +42,11 @@ export const STAGED_WRITE_BYTES = 4 * 1024 * 1024
 export const MAX_STAGED_BYTES = 64 * 1024 * 1024
 /** What is staged or written is fsynced at the latest after this long; leaves 5 ms of the promised 20 for the fsync itself. */
 export const SYNC_AFTER_MS = 15
+/** A full disk is looked at again after this long, twice as long each time up to the second: room comes when a person makes it. */
+export const STALL_RETRY_MS = 250
+export const MAX_STALL_RETRY_MS = 4000
+/** What LevelDB may need beside its memory tables when it is opened again on a disk that was full: manifest, log, directory. */
+export const RECOVERY_SLACK_BYTES = 1024 * 1024
 /**
  * Memory table of LevelDB, which keeps two of them. Measured with 600 k entries in groups of 20 (entries are sealed slower than
  * LevelDB writes): 4, 16 and 64 MB are equally fast, and leave 117, 132 and 186 MB resident.
@@ -58,7 +63,18 @@ export const ITERATOR_ROWS = 512
 export const ITERATOR_BYTES = 256 * 1024
 /** Largest blob without a size given: a guard against a stream that never ends. */
 export const MAX_BLOB_BYTES = 16 * 1024 * 1024 * 1024
+/** Blobs whose time of writing is in memory (types.ts, BlobStore.list): as many as a busy peer writes in some minutes. */
+export const MAX_RECENT_BLOBS = 65_536
 /** Bytes of a blob in memory while it is streamed. */
 export const BLOB_READ_BYTES = 256 * 1024
+/**
+ * Collected jobs that are remembered, about 200 bytes of memory each. Beyond, the oldest are forgotten: a peer that was away for as
+ * long may then bring one back, as entries without results.
+ */
+export const MAX_TOMBSTONES = 65_536
+/** Copies of damaged databases that are kept, the newest: enough to look into what happened, bounded since each is as large as it was. */
+export const MAX_DAMAGED_COPIES = 3
+/** Changes that mending a database writes at once; about 1 MiB. */
+export const SWEEP_BATCH_CHANGES = 1000
 /** Addresses of other members that the mesh file remembers. */
 export const MAX_KNOWN_ADDRESSES = 64

@@ -8,6 +8,11 @@ import type { BlobStore } from './types.ts'
 /** Blobs in memory. They have no files: `path` throws ERR_MESH_UNSUPPORTED. */
 export function createMemoryBlobs(): BlobStore {
   const blobs = new Map<BlobHash, Uint8Array>()
+  const writtenAt = new Map<BlobHash, number>()
+  const keep = (hash: BlobHash, bytes: Uint8Array): void => {
+    blobs.set(hash, bytes)
+    writtenAt.set(hash, performance.now())
+  }
   const find = (hash: BlobHash): Uint8Array => {
     const bytes = blobs.get(checkHash(hash))
     if (bytes === undefined) throw lost(hash)
@@ -16,7 +21,7 @@ export function createMemoryBlobs(): BlobStore {
   return {
     put: async (bytes) => {
       const hash = hashOf(bytes)
-      if (!blobs.has(hash)) blobs.set(hash, Uint8Array.from(bytes))
+      if (!blobs.has(hash)) keep(hash, Uint8Array.from(bytes))
       return { hash, sizeBytes: bytes.length }
     },
     write: async (source, expect) => {
@@ -24,7 +29,7 @@ export function createMemoryBlobs(): BlobStore {
       const facts = await pour(source, expect, async (part) => {
         parts.push(Uint8Array.from(part))
       })
-      blobs.set(facts.hash, parts.length === 0 ? new Uint8Array() : concatBytes(parts))
+      keep(facts.hash, parts.length === 0 ? new Uint8Array() : concatBytes(parts))
       return facts
     },
     has: (hash) => blobs.has(checkHash(hash)),
@@ -41,6 +46,13 @@ export function createMemoryBlobs(): BlobStore {
     },
     delete: async (hash) => {
       blobs.delete(checkHash(hash))
+      writtenAt.delete(hash)
+    },
+    list: async function* () {
+      const now = performance.now()
+      for (const [hash, { length }] of [...blobs]) {
+        yield { hash, sizeBytes: length, ageMs: now - writtenAt.get(hash)! }
+      }
     },
   }
 }

@@ -1,3 +1,4 @@
+import { isMeshError } from '../base/errors.ts'
 import type { DoneSpan, EntryHash, OwnerSpan, PeerId, SessionId } from '../scheduler/types.ts'
 import { readResult, resultValue } from './body-codec.ts'
 import { CborReader, protocolError } from './cbor-reader.ts'
@@ -10,6 +11,16 @@ import type { FeedId, StoredJob } from './types.ts'
 
 const RECORD_VERSION = 1
 const STATES = ['running', 'finished', 'cancelled'] as const
+
+/** What `read` makes of bytes that this peer wrote; undefined when the disk changed them. */
+export function readable<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (isMeshError(error, 'ERR_MESH_PROTOCOL')) return undefined
+    throw error
+  }
+}
 
 // ---------------------------------------------------------------- entries and heads
 
@@ -25,7 +36,10 @@ export function entryValue(bytes: Uint8Array, signature: Uint8Array | undefined)
     : Buffer.concat([Buffer.of(1), signature, bytes])
 }
 
+/** ERR_MESH_PROTOCOL, as from all readers here: the disk changed what was written. */
 export function readEntryValue(value: Buffer): StoredEntry {
+  const least = value[0] === 1 ? 65 : 1
+  if (value[0]! > 1 || value.length <= least) throw protocolError('stored entry is cut short')
   const view = (from: number, to: number): Uint8Array =>
     new Uint8Array(value.buffer, value.byteOffset + from, to - from)
   return value[0] === 1
@@ -40,7 +54,10 @@ export function headValue(seq: number, hash: EntryHash): Buffer {
 }
 
 export function readHeadValue(value: Buffer): { seq: number; hash: EntryHash } {
-  return { seq: readNumber(value, 0), hash: value.toString('hex', 8, 40) as EntryHash }
+  if (value.length !== 40) throw protocolError(`head has ${value.length} bytes, 40 are needed`)
+  const seq = readNumber(value, 0)
+  if (!Number.isSafeInteger(seq)) throw protocolError('the seq of a head is no safe integer')
+  return { seq, hash: value.toString('hex', 8, 40) as EntryHash }
 }
 
 export function feedsValue(feeds: readonly FeedId[]): Buffer {
@@ -53,7 +70,8 @@ export function feedsValue(feeds: readonly FeedId[]): Buffer {
 }
 
 export function readFeedsValue(value: Buffer): FeedId[] {
-  return Array.from({ length: Math.floor(value.length / 48) }, (_, i) => feedAt(value, i * 48))
+  if (value.length % 48 !== 0) throw protocolError('names of feeds are cut short')
+  return Array.from({ length: value.length / 48 }, (_, i) => feedAt(value, i * 48))
 }
 
 export interface ForkProof {
@@ -69,7 +87,9 @@ export function readForkValue(value: Buffer): ForkProof {
   const reader = new CborReader(value)
   reader.array('fork', 2, 2)
   const first = reader.bytes('first', value.length)
-  return { first, second: reader.bytes('second', value.length) }
+  const second = reader.bytes('second', value.length)
+  reader.end('fork')
+  return { first, second }
 }
 
 // ---------------------------------------------------------------- views
@@ -88,7 +108,7 @@ export function ownerValue(span: OwnerSpan): Uint8Array {
 export function readOwnerValue(lo: number, value: Buffer): OwnerSpan {
   const reader = new CborReader(value)
   reader.array('owner', 5, 5)
-  return {
+  const span = {
     lo,
     hi: reader.uint('hi'),
     epoch: reader.uint('epoch'),
@@ -96,6 +116,8 @@ export function readOwnerValue(lo: number, value: Buffer): OwnerSpan {
     hash: reader.hex('hash', 32) as EntryHash,
     owner: (reader.null() ? '' : reader.hex('owner', 16)) as SessionId,
   }
+  reader.end('owner')
+  return span
 }
 
 export function doneSpanValue(span: DoneSpan): Uint8Array {
@@ -112,7 +134,7 @@ export function doneSpanValue(span: DoneSpan): Uint8Array {
 export function readDoneSpanValue(lo: number, value: Buffer): DoneSpan {
   const reader = new CborReader(value)
   reader.array('done', 6, 6)
-  return {
+  const span = {
     lo,
     hi: reader.uint('hi'),
     originLo: reader.uint('originLo'),
@@ -121,6 +143,8 @@ export function readDoneSpanValue(lo: number, value: Buffer): DoneSpan {
     failed: reader.uint('failed'),
     result: readResult(reader),
   }
+  reader.end('done')
+  return span
 }
 
 // ---------------------------------------------------------------- jobs
@@ -154,7 +178,19 @@ export function readJobValue(job: StoredJob['job'], value: Buffer): StoredJob {
   const submittedAt = reader.int('submittedAt')
   const author = reader.hex('author', 32) as PeerId
   const spec = readSpec(reader)
+  const finishedAt = reader.null() ? undefined : reader.int('finishedAt')
+  reader.end('job record')
   const summary = { items, done, failed, submittedAt, author, spec }
-  if (reader.null()) return { job, state, updatedAt, summary }
-  return { job, state, updatedAt, summary: { ...summary, finishedAt: reader.int('finishedAt') } }
+  if (finishedAt === undefined) return { job, state, updatedAt, summary }
+  return { job, state, updatedAt, summary: { ...summary, finishedAt } }
+}
+
+/** Bytes of entries of a job whose JOB has not come, and its place among such jobs. */
+export function waitingValue(bytes: number, order = 0): Buffer {
+  return writeNumber(writeNumber(Buffer.allocUnsafe(16), bytes, 0), order, 8)
+}
+
+export function readWaitingValue(value: Buffer): { bytes: number; order: number } {
+  if (value.length !== 16) throw protocolError('waiting mark is cut short')
+  return { bytes: readNumber(value, 0), order: readNumber(value, 8) }
 }

@@ -95,15 +95,23 @@ function readInput(reader: CborReader): JobInput {
   return { kind: 'range', start, count }
 }
 
-const COUNTS = ['chunkSize', 'timeLimitMs', 'memoryBytes', 'retries', 'maxItemsPerWorker'] as const
+const COUNTS = [
+  'chunkSize',
+  'timeLimitMs',
+  'memoryBytes',
+  'retries',
+  'maxItemsPerWorker',
+  'replicas',
+] as const
 
-/** `[args, chunkSize, timeLimitMs, memoryBytes, retries, maxItemsPerWorker]`, null for what is absent. */
+/** `[args, chunkSize, timeLimitMs, memoryBytes, retries, maxItemsPerWorker, replicas, speculate (0, 1)]`, null for what is absent. */
 function optionsValue(options: JobOptions): CborValue[] {
   const counts = COUNTS.map((name) => {
     const value = options[name]
     return value === undefined ? null : uint(value, name)
   })
-  return [argsValue(options.args), ...counts]
+  const { speculate } = options
+  return [argsValue(options.args), ...counts, speculate === undefined ? null : Number(speculate)]
 }
 
 function argsValue(args: string | undefined): CborValue {
@@ -116,7 +124,7 @@ function argsValue(args: string | undefined): CborValue {
 }
 
 function readOptions(reader: CborReader): JobOptions {
-  reader.array('options', 1 + COUNTS.length, 1 + COUNTS.length)
+  reader.array('options', 2 + COUNTS.length, 2 + COUNTS.length)
   const options: { -readonly [K in keyof JobOptions]: JobOptions[K] } = {}
   if (!reader.null()) {
     options.args = Buffer.from(reader.bytes('args', MAX_ARGS_BYTES)).toString('hex')
@@ -124,5 +132,6 @@ function readOptions(reader: CborReader): JobOptions {
   for (const name of COUNTS) {
     if (!reader.null()) options[name] = reader.uint(name)
   }
+  if (!reader.null()) options.speculate = reader.uint('speculate', 1) === 1
   return options
 }

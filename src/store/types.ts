@@ -81,12 +81,33 @@ export interface Store {
   ownerSpans(job: JobId): AsyncIterable<OwnerSpan>
   /** Drops entries, views and record of a job. */
   deleteJob(job: JobId): Promise<void>
+  /** Like deleteJob, and leaves a tombstone: what comes of that job later is not taken in (its runs are ingested as nothing new). */
+  collectJob(job: JobId): Promise<void>
+  /** Whether the job has a tombstone. */
+  isCollected(job: JobId): boolean
+  /** Tombstones age by the time that this peer runs: adds `elapsedMs` to each and drops those of `maxAgeMs` and more. */
+  ageTombstones(elapsedMs: number, maxAgeMs: number): Promise<void>
+  /** What opening had to mend; undefined when nothing. */
+  readonly repair: StoreRepair | undefined
 
   getMeta(key: string): Promise<Uint8Array | undefined>
   putMeta(key: string, value: Uint8Array): Promise<void>
 
   readonly blobs: BlobStore
   close(): Promise<void>
+}
+
+/** What a damaged store lost when it was opened; the peer tells it, and pulls what is missing from others. */
+export interface StoreRepair {
+  /** What was wrong, for people. */
+  readonly reason: string
+  /** The copy of the damaged database. */
+  readonly copy: string
+  readonly entriesKept: number
+  /** Entries dropped because their feed's links or signatures do not hold. */
+  readonly entriesDropped: number
+  /** Jobs whose views were dropped: their fold must be made anew from the entries. */
+  readonly jobs: readonly JobId[]
 }
 
 /** Content-addressed files. Written to a temporary name, fsynced, renamed; then visible. */
@@ -105,4 +126,10 @@ export interface BlobStore {
   get(hash: BlobHash): Promise<Uint8Array>
   read(hash: BlobHash): AsyncIterable<Uint8Array>
   delete(hash: BlobHash): Promise<void>
+  /** Every blob held, in no order; `ageMs` since its file was written, by the file system's own clock. */
+  list(): AsyncIterable<{
+    readonly hash: BlobHash
+    readonly sizeBytes: number
+    readonly ageMs: number
+  }>
 }

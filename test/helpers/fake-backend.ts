@@ -92,6 +92,10 @@ export class FakeBackend implements MeshBackend {
       workers: { busy: 0, alive: 0, started: 0, recycled: 0, died: 0 },
       strikes: [],
       warnings: [],
+      disk: null,
+      keep: { ms: 1, bytes: 1 },
+      repair: null,
+      handingOn: null,
     }
   }
 
@@ -115,6 +119,9 @@ export class FakeBackend implements MeshBackend {
         itemsPerSecond: 0,
         rttMs: null,
         lastSeenMs: 0,
+        state: 'connected',
+        lost: false,
+        diskFull: false,
       },
     ]
   }
@@ -193,6 +200,13 @@ export class FakeBackend implements MeshBackend {
       while (given < job.logs.length) yield job.logs[given++]!
       return job.state !== 'running' || !options.follow
     })
+  }
+
+  async forget(id: string): Promise<JobId> {
+    const job = this.find(id)
+    if (job.state === 'running') throw new MeshError('ERR_MESH_JOB_RUNNING', 'it is not over')
+    this.list.splice(this.list.indexOf(job), 1)
+    return job.id
   }
 
   async leave(): Promise<void> {
@@ -350,6 +364,8 @@ export class FakeBackend implements MeshBackend {
       peers: [],
       peersAtWork: 1,
       log: { entries: 1, chunks: job.spans.length, grants: 0, reclaims: 0 },
+      peersLost: [],
+      copies: null,
       options,
       input,
     }

@@ -1,39 +1,31 @@
 import type { Clock } from './clock.ts'
+import type { NetworkFaults, Partition } from './faults.ts'
 import type { Prng } from './prng.ts'
 
-/** What the network does to messages. */
-export interface NetworkFaults {
-  /** One-way latency, ms, drawn anew for each message. */
-  readonly latencyMs: readonly [number, number]
-  /** Share of messages that never arrive. Entries they carried come with the next exchange of version vectors. */
-  readonly loss: number
-  /** When that is, ms after the loss. */
-  readonly repairMs: readonly [number, number]
+/** The end of a connection, as far as the network cares. */
+export interface Endpoint {
+  readonly index: number
 }
 
-export const WIDE_AREA: NetworkFaults = {
-  latencyMs: [20, 200],
-  loss: 0.01,
-  repairMs: [1_000, 2_000],
-}
-
-export const LOCAL_AREA: NetworkFaults = {
-  latencyMs: [0.1, 0.5],
-  loss: 0,
-  repairMs: [1_000, 2_000],
-}
-
-/** Delays, loses and counts messages. */
+/** Delays, loses, doubles and counts messages, and splits. */
 export class Network {
-  messages = 0
+  /** Messages by kind. */
+  readonly sent: Record<string, number> = {}
+  readonly faults: NetworkFaults
   private readonly clock: Clock
   private readonly prng: Prng
-  readonly faults: NetworkFaults
+  private readonly splits: { partition: Partition; from: Set<number>; to: Set<number> }[] = []
 
   constructor(clock: Clock, prng: Prng, faults: NetworkFaults) {
     this.clock = clock
     this.prng = prng
     this.faults = faults
+  }
+
+  get messages(): number {
+    let sum = 0
+    for (const count of Object.values(this.sent)) sum += count
+    return sum
   }
 
   latency(hops = 1): number {
@@ -42,17 +34,42 @@ export class Network {
     return ms
   }
 
-  /** A message that may be lost for good. */
-  send(deliver: () => void): void {
-    this.messages += 1
-    if (!this.prng.chance(this.faults.loss)) this.clock.after(this.latency(), deliver)
+  count(kind: string, messages = 1): void {
+    this.sent[kind] = (this.sent[kind] ?? 0) + messages
   }
 
-  /** A message that carries entries: when it is lost, they come later all the same. */
-  replicate(hops: number, deliver: () => void): void {
-    this.messages += 1
-    const lost = this.prng.chance(this.faults.loss)
-    const repair = lost ? this.prng.between(...this.faults.repairMs) : 0
-    this.clock.after(this.latency(hops) + repair, deliver)
+  /** A message on its way; `deliver` is called when it arrives, or never, or twice. */
+  send(from: Endpoint, to: Endpoint, kind: string, deliver: () => void, hops = 1): void {
+    const { faults, prng, clock } = this
+    this.count(kind)
+    const healMs = this.blockedUntil(from, to)
+    if (healMs !== undefined) {
+      if (prng.chance(faults.heldShare)) clock.at(healMs + this.latency(hops), deliver)
+      return
+    }
+    if (prng.chance(faults.loss)) return
+    const slower = prng.chance(faults.reordering) ? 10 : 1
+    clock.after(this.latency(hops) * slower, deliver)
+    if (prng.chance(faults.duplication)) clock.after(this.latency(hops) * 3, deliver)
+  }
+
+  split(partition: Partition): void {
+    const split = { partition, from: new Set(partition.from), to: new Set(partition.to) }
+    this.splits.push(split)
+    this.clock.at(partition.endMs, () => this.splits.splice(this.splits.indexOf(split), 1))
+  }
+
+  /** When messages of `from` reach `to` again; undefined: they do. */
+  blockedUntil(from: Endpoint, to: Endpoint): number | undefined {
+    for (const { partition, from: a, to: b } of this.splits) {
+      if (a.has(from.index) && b.has(to.index)) return partition.endMs
+      if (partition.bothWays && a.has(to.index) && b.has(from.index)) return partition.endMs
+    }
+    return undefined
+  }
+
+  /** Whether a connection can be made. */
+  joins(a: Endpoint, b: Endpoint): boolean {
+    return this.blockedUntil(a, b) === undefined && this.blockedUntil(b, a) === undefined
   }
 }

@@ -18,8 +18,30 @@ export class Prng {
     return low + (high - low) * this.next()
   }
 
+  /** Uniform in 0 .. n - 1. */
+  int(n: number): number {
+    return Math.floor(this.next() * n)
+  }
+
   chance(probability: number): boolean {
-    return this.next() < probability
+    return probability > 0 && this.next() < probability
+  }
+
+  pick<T>(list: readonly T[]): T | undefined {
+    return list[this.int(list.length)]
+  }
+
+  /** `count` of the list, no one twice. */
+  sample<T>(list: readonly T[], count: number): T[] {
+    const rest = [...list]
+    const found: T[] = []
+    while (found.length < count && rest.length > 0) {
+      const i = this.int(rest.length)
+      found.push(rest[i]!)
+      rest[i] = rest.at(-1)!
+      rest.pop()
+    }
+    return found
   }
 
   gauss(): number {
@@ -29,5 +51,10 @@ export class Prng {
   /** Mean 1; `sigma` is that of the logarithm. */
   logNormal(sigma: number): number {
     return Math.exp(sigma * this.gauss() - (sigma * sigma) / 2)
+  }
+
+  /** A generator of its own, so that what one part draws does not move the others. */
+  fork(): Prng {
+    return new Prng(Math.floor(this.next() * 4294967296))
   }
 }

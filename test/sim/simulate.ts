@@ -1,142 +1,168 @@
-import type { DoneSpan, JobId } from '../../src/scheduler/types.ts'
-import type { SimPeer } from './sim-peer.ts'
+import type { JobId } from '../../src/scheduler/types.ts'
+import { check, sameFold } from './checks.ts'
+import { type Faults, NO_FAULTS } from './faults.ts'
+import { watchKeepers } from './keepers.ts'
+import { schedule } from './schedule.ts'
 import { type SimOptions, World } from './world.ts'
 
-/** A job that is not done after so many times the ideal is stuck. */
+/** A job that is not done after so many times the ideal, and so many leases, since all is well is stuck. */
 const STUCK_FACTOR = 20
-/** After the submitter has everything, the last gossip reaches all within this, ms of virtual time. */
-const SETTLE_MS = 60_000
+const STUCK_LEASES = 12
+const STUCK_MS = 60_000
+/** What is on its way when the last peer knows the end has arrived by then. */
+const DRAIN_MS = 3_000
+/** After the end peers meet until all hold the same; what that brings up may run again. */
+const MAX_MEETINGS = 6
 
 export interface SimReport {
   readonly seed: number
   readonly peers: number
   readonly items: number
-  /** Submit until the submitter knows that all is done, over the ideal. */
+  /** Slot-time that was there until the submitter (or, without it, anyone) knew the end, over the work. */
   readonly ratio: number
   readonly makespanSeconds: number
+  /** Items run to their end more than once. */
   readonly ranTwice: number
+  /** Worker time over the work, less 1; and the part of it that died with its process. */
+  readonly wasted: number
+  readonly died: number
   readonly chunks: number
   readonly entriesPerChunk: number
   readonly messagesPerChunk: number
   readonly entries: Readonly<Record<string, number>>
-  readonly steals: number
-  readonly asked: number
-  readonly lifelines: number
-  /** Real time of one handle() call, ms. */
-  readonly handleMeanMs: number
-  readonly handleMaxMs: number
+  readonly messages: Readonly<Record<string, number>>
+  /** Heartbeats, per peer and second. */
+  readonly heartbeats: number
+  /** Runs whose signature a peer checks, and entries that it takes in, per second. */
+  readonly verified: number
+  readonly taken: number
+  readonly leasesEnded: number
+  readonly leasesWrongly: number
+  readonly handled: number
+  readonly virtualSeconds: number
   readonly wallSeconds: number
+  /** Of the watched item. */
+  readonly story: readonly string[]
   /** What went wrong; empty when every check held. */
   readonly problems: readonly string[]
 }
 
 /** Runs one job over a mesh in virtual time, to its end, and checks what must hold. */
-export function simulate(options: Partial<SimOptions>): SimReport {
+export function simulate(options: Partial<SimOptions>, faults: Faults = NO_FAULTS): SimReport {
   const started = performance.now()
-  const world = new World(options)
-  world.connectAll()
-  const author = world.peers[0]!
-  const job = world.submit(author)
-  const slowest = Math.min(...world.peers.map(({ speed }) => speed))
+  const world = new World(options, faults)
+  schedule(world, faults)
+  const job = world.submit(world.hosts[0]!)
+  watchKeepers(world, job)
+  const { leaseMs, submitMs } = world.options
+  const slowest = Math.min(...world.hosts.map(({ facts }) => facts.speed))
   // With few items one of them on the slowest slot may take longer than anything else.
-  const limit = world.idealMs * STUCK_FACTOR + SETTLE_MS + world.workload.totalMs / slowest
-  while (author.finishedAt.get(job) === undefined && world.clock.now < limit) {
-    if (!world.clock.step()) break
+  const patience =
+    world.idealMs * STUCK_FACTOR +
+    leaseMs * STUCK_LEASES +
+    STUCK_MS +
+    2 * (world.workload.dearest / slowest)
+  const limit = Math.max(submitMs, faults.healMs) + patience
+  let makespan: number | undefined
+  const ended = (): boolean => {
+    makespan ??= endSeen(world, job)
+    return makespan !== undefined && world.clock.now >= faults.healMs && allEnded(world, job)
   }
-  const makespanMs = author.finishedAt.get(job) ?? Number.POSITIVE_INFINITY
-  const messages = world.network.messages
-  settle(world, job)
-  return report(world, job, makespanMs, messages, (performance.now() - started) / 1000)
+  runUntil(world, limit, ended)
+  const messages = { ...world.network.sent }
+  const seconds = (world.clock.now - submitMs) / 1000
+  if (allEnded(world, job)) meet(world, job, limit)
+  check(world, job)
+  const seen = makespan ?? Number.POSITIVE_INFINITY
+  return report(world, job, { seen, messages, seconds, started })
 }
 
-function settle(world: World, job: JobId): void {
-  const until = world.clock.now + SETTLE_MS
-  const waiting = (): boolean =>
-    world.peers.some((peer) => peer.live && peer.finishedAt.get(job) === undefined)
-  while (world.clock.now < until && waiting()) if (!world.clock.step()) return
-  // Entries still on their way.
-  const rest = world.clock.now + 5_000
-  while (world.clock.now < rest && world.clock.step());
+function runUntil(world: World, limit: number, done: () => boolean): void {
+  // Looking at every peer after each event would cost more than the event.
+  for (let look = 0; world.clock.now < limit; look += 1) {
+    if (look % 64 === 0 && done()) return
+    if (!world.clock.step()) return
+  }
+}
+
+/** When the submitter, or if it is gone the first that stayed, saw the end. */
+function endSeen(world: World, job: JobId): number | undefined {
+  const author = world.hosts[0]!
+  if (author.expected && author.process === undefined) return undefined
+  if (author.process !== undefined) return author.process.finishedAt.get(job)
+  for (const { finishedAt } of world.honest()) {
+    const at = finishedAt.get(job)
+    if (at !== undefined) return at
+  }
+  return undefined
+}
+
+function allEnded(world: World, job: JobId): boolean {
+  return world.hosts.every(({ process, honest, expected }) => {
+    if (process === undefined) return !expected
+    // Who came when it was over need not have heard of it.
+    if (!honest || (!process.jobs.has(job) && process.host.expected)) return true
+    return process.brain.scheduler?.job(job)?.state === 'finished'
+  })
+}
+
+/** All peers that are there exchange what they have, until one set of entries is everywhere. */
+function meet(world: World, job: JobId, limit: number): void {
+  for (let i = 0; i < MAX_MEETINGS; i += 1) {
+    const until = world.clock.now + DRAIN_MS
+    while (world.clock.now < until && world.clock.step());
+    const live = world.honest()
+    if (world.options.checked) {
+      for (const one of live) for (const other of live) if (one !== other) one.replica.meet(other)
+    } else {
+      const hub = live[0]!
+      for (const other of live) if (other !== hub) hub.replica.meet(other)
+      for (const other of live) if (other !== hub) other.replica.meet(hub)
+    }
+    runUntil(world, limit, () => allEnded(world, job))
+    const spans = world.honest().map(({ brain }) => [...(brain.scheduler?.doneSpans(job) ?? [])])
+    if (spans.every((one) => sameFold(one, spans[0]!)) && allEnded(world, job)) return
+  }
 }
 
 function report(
   world: World,
   job: JobId,
-  makespanMs: number,
-  messages: number,
-  wallSeconds: number,
+  at: { seen: number; messages: Record<string, number>; seconds: number; started: number },
 ): SimReport {
-  const { seed, peers, items } = world.options
-  const author = world.peers[0]!
-  const view = author.scheduler.job(job)!
+  const { options, truth, workload } = world
+  const { seed, items, submitMs } = options
+  const view = world.honest()[0]?.brain.scheduler?.job(job)
+  const chunks = Math.max(1, view?.chunks ?? 1)
+  const total = (counts: Readonly<Record<string, number>>): number =>
+    Object.values(counts).reduce((sum, count) => sum + count, 0)
   let ranTwice = 0
-  for (const count of world.runs) if (count > 1) ranTwice += 1
-  const handled = world.peers.reduce((sum, peer) => sum + peer.handled, 0)
-  const handleMs = world.peers.reduce((sum, peer) => sum + peer.handleTotalMs, 0)
+  for (const count of truth.runs) if (count > 1) ranTwice += 1
+  const processes = world.hosts.flatMap(({ process }) => (process === undefined ? [] : [process]))
+  const perSecond = (sum: number): number => sum / Math.max(1, processes.length) / at.seconds
   return {
     seed,
-    peers,
+    peers: options.peers,
     items,
-    ratio: makespanMs / world.idealMs,
-    makespanSeconds: makespanMs / 1000,
+    ratio: world.capacityUntil(Math.min(at.seen, world.clock.now)) / workload.totalMs,
+    makespanSeconds: (at.seen - submitMs) / 1000,
     ranTwice,
-    chunks: view.chunks,
-    entriesPerChunk: view.entries / view.chunks,
-    messagesPerChunk: messages / view.chunks,
-    entries: world.entries,
-    steals: world.steals.granted,
-    asked: world.steals.asked,
-    lifelines: world.steals.lifelines,
-    handleMeanMs: handleMs / handled,
-    handleMaxMs: Math.max(...world.peers.map((peer) => peer.handleMaxMs)),
-    wallSeconds,
-    problems: check(world, job),
+    wasted: truth.spent / workload.totalMs - 1,
+    died: truth.died / workload.totalMs,
+    chunks,
+    entriesPerChunk: total(truth.entries) / chunks,
+    messagesPerChunk: total(at.messages) / chunks,
+    entries: truth.entries,
+    messages: at.messages,
+    heartbeats: perSecond(at.messages.heartbeat ?? 0),
+    verified: perSecond(processes.reduce((sum, { replica }) => sum + replica.verified, 0)),
+    taken: perSecond(processes.reduce((sum, { replica }) => sum + replica.taken, 0)),
+    leasesEnded: world.leases.ended,
+    leasesWrongly: world.leases.wrongly,
+    handled: processes.reduce((sum, { handled }) => sum + handled, 0),
+    virtualSeconds: world.clock.now / 1000,
+    wallSeconds: (performance.now() - at.started) / 1000,
+    story: world.story,
+    problems: truth.problems,
   }
-}
-
-function check(world: World, job: JobId): string[] {
-  const problems: string[] = []
-  const live = world.peers.filter((peer) => peer.live)
-  const missed = world.runs.reduce((sum, count) => sum + (count === 0 ? 1 : 0), 0)
-  if (missed > 0) problems.push(`${missed} items never ran`)
-  const reference = [...live[0]!.scheduler.doneSpans(job)]
-  for (const peer of live) {
-    const name = peer.id.slice(0, 8)
-    if (peer.breaches.length > 0) problems.push(`${name} saw a breach: ${peer.breaches[0]}`)
-    const view = peer.scheduler.job(job)
-    if (view?.state !== 'finished') {
-      problems.push(`${name} is at ${view?.state}, ${view?.done} of ${view?.items}`)
-    }
-    const spans = [...peer.scheduler.doneSpans(job)]
-    if (!sameFold(spans, reference, world.options.items)) {
-      problems.push(`${name} folds to something else, or leaves a gap`)
-    }
-    if (world.options.checkViews) problems.push(...checkViews(peer, live[0]!, job))
-  }
-  return problems
-}
-
-/** Same spans, in order and without a gap. */
-function sameFold(a: readonly DoneSpan[], b: readonly DoneSpan[], items: number): boolean {
-  let at = 0
-  const same = a.every((span, i) => {
-    const other = b[i]
-    const gapless = span.lo === at
-    at = span.hi
-    return gapless && other?.lo === span.lo && other.hi === span.hi && other.hash === span.hash
-  })
-  return same && a.length === b.length && at === items
-}
-
-function checkViews(peer: SimPeer, reference: SimPeer, job: JobId): string[] {
-  const problems: string[] = []
-  const name = peer.id.slice(0, 8)
-  const byLo = (a: { lo: number }, b: { lo: number }): number => a.lo - b.lo
-  const dones = JSON.stringify([...peer.dones.values()].sort(byLo))
-  if (dones !== JSON.stringify([...peer.scheduler.doneSpans(job)])) {
-    problems.push(`${name}: the done view differs from the fold`)
-  }
-  const owners = (of: SimPeer): string => JSON.stringify([...of.owners.values()].sort(byLo))
-  if (owners(peer) !== owners(reference)) problems.push(`${name}: the owner view differs`)
-  return problems
 }

@@ -31,6 +31,13 @@ export class Workload {
     return this.sums[this.items]!
   }
 
+  /** Of one item, ms. */
+  get dearest(): number {
+    let dearest = 0
+    for (let i = 0; i < this.items; i += 1) dearest = Math.max(dearest, this.cost(i, i + 1))
+    return dearest
+  }
+
   cost(lo: number, hi: number): number {
     return this.sums[hi]! - this.sums[lo]!
   }

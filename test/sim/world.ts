@@ -1,4 +1,6 @@
+import { Scheduler } from '../../src/scheduler/scheduler.ts'
 import type {
+  BlobHash,
   Entry,
   JobId,
   JobSpec,
@@ -6,31 +8,50 @@ import type {
   PeerId,
   SessionId,
 } from '../../src/scheduler/types.ts'
+import { ByzantineBrain } from './byzantine.ts'
 import { Clock } from './clock.ts'
-import { Network, type NetworkFaults, WIDE_AREA } from './network.ts'
+import { type Faults, NO_FAULTS } from './faults.ts'
+import { FeedBook } from './feeds.ts'
+import { readSimFork } from './fork.ts'
+import { Gossip } from './gossip.ts'
+import { Host } from './host.ts'
+import { Links, MAX_LINKS } from './links.ts'
+import { Network } from './network.ts'
 import { Prng } from './prng.ts'
-import { simHash } from './seal.ts'
-import { SimPeer } from './sim-peer.ts'
+import { type Brain, Process } from './process.ts'
+import { simHash, simSeal } from './seal.ts'
+import { Truth } from './truth.ts'
 import { type CostShape, Workload } from './workload.ts'
 
 export interface SimOptions {
   readonly seed: number
+  /** At the start; joins come on top. */
   readonly peers: number
   readonly items: number
-  /** Seconds the job takes when all slots work all the time. */
+  /** Seconds the job takes when all slots that are there at the start work all the time. */
   readonly idealSeconds: number
   /** p95/p5 of the log-normal speeds. */
   readonly spread: number
   readonly slots: number
   /** Slots of the submitter. */
   readonly authorSlots: number
-  readonly faults: NetworkFaults
   readonly shape: CostShape
   /** σ of the logarithm of advertised over real speed: a short spin is no benchmark. */
   readonly advertError: number
   readonly chunkSize: number | undefined
-  /** Keep a replica of every peer's views and compare it with the fold at the end. */
-  readonly checkViews: boolean
+  readonly speculate: boolean
+  readonly replicas: number
+  readonly leaseMs: number
+  /** Bytes of one item's value: a chunk of over 1024 bytes goes to its keepers as a blob. */
+  readonly valueBytes: number
+  /** Keep a copy of every peer's views, note who ran what, and check it all at the end: for small meshes. */
+  readonly checked: boolean
+  /** Workers say in the middle of a chunk how far they are. */
+  readonly tellProgress: boolean
+  /** Tell the story of this item: what ran it, and what was written of it. */
+  readonly watch: number | undefined
+  /** When the job is submitted, ms. */
+  readonly submitMs: number
 }
 
 export const DEFAULTS: SimOptions = {
@@ -41,102 +62,119 @@ export const DEFAULTS: SimOptions = {
   spread: 10,
   slots: 1,
   authorSlots: 1,
-  faults: WIDE_AREA,
   shape: 'noisy',
   advertError: 0.2,
   chunkSize: undefined,
-  checkViews: true,
+  speculate: true,
+  replicas: 2,
+  leaseMs: 10_000,
+  valueBytes: 16,
+  checked: true,
+  tellProgress: true,
+  watch: undefined,
+  submitMs: 2_000,
 }
 
-/** What a stopping peer has sent, and the receipts for its last results, have arrived by then. */
-const LEAVE_MS = 3_000
+/** As src/node: version vectors to one neighbour, adverts to all. */
+const ANTI_ENTROPY_MS = 5_000
+const ADVERT_MS = 15_000
 
-/** Peers, network, clock and the truth about what ran. */
+/** Hosts, network, clock and the truth about what ran. */
 export class World {
   readonly options: SimOptions
+  readonly faults: Faults
   readonly prng: Prng
   readonly clock = new Clock()
   readonly network: Network
   readonly workload: Workload
-  readonly peers: SimPeer[] = []
-  readonly steals = { asked: 0, granted: 0, lifelines: 0 }
-  /** How often each item was run to its end. */
-  readonly runs: Uint8Array
-  readonly entries: Record<string, number> = {}
-  readonly gossipHops: number
-  private readonly byId = new Map<PeerId, SimPeer>()
-  private readonly feeds = new Map<string, Entry[]>()
+  readonly truth: Truth
+  readonly book = new FeedBook()
+  readonly gossip: Gossip
+  readonly links: Links
+  readonly hosts: Host[] = []
+  /** Leases that ended while the session was there, and all of them. */
+  readonly leases = { ended: 0, wrongly: 0 }
+  byzantineEntries = 0
+  readonly story: string[] = []
+  /** Peers that go for good at some time. */
+  readonly doomed: ReadonlySet<number>
+  /** Slot-time that was really there since the job was submitted, ms of a slot of speed 1. */
+  private available = { sum: 0, power: 0, at: 0 }
+  private readonly byId = new Map<PeerId, Host>()
+  private readonly small: boolean
+  private readonly sessions = new Map<SessionId, Process>()
 
-  constructor(options: Partial<SimOptions>) {
+  constructor(options: Partial<SimOptions>, faults: Faults = NO_FAULTS) {
     this.options = { ...DEFAULTS, ...options }
-    const { seed, peers, items, shape, spread, faults, idealSeconds } = this.options
+    this.faults = faults
+    const { seed, peers, items, shape, spread, idealSeconds, checked } = this.options
     this.prng = new Prng(seed * 7919 + 13)
-    this.network = new Network(this.clock, this.prng, faults)
+    this.network = new Network(this.clock, this.prng, faults.network)
     this.workload = new Workload(items, shape, this.prng)
-    this.runs = new Uint8Array(items)
-    // Gossip reaches everyone in about log_6(n) hops: gossipsub's default degree.
-    this.gossipHops = Math.max(1, Math.ceil(Math.log(peers) / Math.log(6)))
+    this.truth = new Truth(this.workload, checked)
+    const total = peers + faults.joins.length
+    this.doomed = new Set([
+      ...faults.crashes.flatMap(({ peer, restartMs }) => (restartMs === undefined ? [peer] : [])),
+      ...faults.leaves.flatMap(({ peer, returnMs }) => (returnMs === undefined ? [peer] : [])),
+    ])
+    this.small = total <= MAX_LINKS + 1
+    this.gossip = new Gossip(this, total)
+    this.links = new Links(this)
     const sigma = Math.log(spread) / (2 * 1.645)
     let power = 0
-    for (let i = 0; i < peers; i += 1) power += this.addPeer(i, sigma)
-    this.workload.scale(idealSeconds * 1000 * power)
+    for (let i = 0; i < total; i += 1) {
+      const host = this.addHost(i, sigma)
+      if (i < peers) power += host.facts.speed * host.facts.slots
+    }
+    this.workload.scale(idealSeconds * 1000 * Math.max(power, 0.1))
   }
 
-  get idealMs(): number {
-    let power = 0
-    for (const peer of this.peers) power += peer.speed * peer.facts.slots
-    return this.workload.totalMs / power
-  }
-
-  peer(id: PeerId): SimPeer | undefined {
+  hostOf(id: PeerId): Host | undefined {
     return this.byId.get(id)
   }
 
-  others(id: PeerId): SimPeer[] {
-    return this.peers.filter((peer) => peer.id !== id)
+  processOf(session: SessionId): Process | undefined {
+    return this.sessions.get(session)
   }
 
-  feed(key: string): Entry[] {
-    let entries = this.feeds.get(key)
-    if (entries === undefined) this.feeds.set(key, (entries = []))
-    return entries
+  /** Processes that live and keep to the protocol. */
+  honest(): Process[] {
+    return this.hosts.flatMap(({ process, honest }) =>
+      process !== undefined && honest ? [process] : [],
+    )
   }
 
-  everyEntry(): Entry[] {
-    return [...this.feeds.values()].flat()
+  /** A process starts on the host's folder. */
+  start(host: Host): Process {
+    const { folder, facts } = host
+    folder.sessionNumber += 1
+    // Two starts from one copy of a folder are two sessions all the same.
+    const name = `session ${this.options.seed} ${host.index} ${this.sessions.size}`
+    const session = simHash(name).slice(0, 32) as SessionId
+    const predecessors = [...folder.sessions]
+    folder.sessions.push(session)
+    const peerFacts: PeerFacts = {
+      peer: host.id,
+      session,
+      sessionNumber: folder.sessionNumber,
+      slots: facts.slots,
+      speed: facts.advertisedSpeed,
+    }
+    const process = new Process(this, host, peerFacts, (self) => this.brainFor(self, predecessors))
+    host.process = process
+    host.powered = true
+    this.sessions.set(session, process)
+    this.capacity(host, true)
+    process.load()
+    this.links.started(process)
+    this.gossip.listen(process)
+    this.every(process, ADVERT_MS, true, () => this.gossip.advertise(process))
+    this.every(process, ANTI_ENTROPY_MS, false, () => process.replica.antiEntropy())
+    return process
   }
 
-  appended(entry: Entry): void {
-    const { type } = entry.body
-    this.entries[type] = (this.entries[type] ?? 0) + 1
-  }
-
-  executed(lo: number, hi: number): void {
-    for (let i = lo; i < hi; i += 1) this.runs[i]! += 1
-  }
-
-  /** Everyone sees everyone. */
-  connectAll(): void {
-    for (const a of this.peers) for (const b of this.others(a.id)) this.see(a, b)
-  }
-
-  see(a: SimPeer, b: SimPeer): void {
-    a.handle({ type: 'peerSeen', facts: b.facts })
-  }
-
-  /** Stops cleanly: hands over, lets what it sent arrive, and is gone. */
-  leave(peer: SimPeer): void {
-    peer.stop()
-    this.clock.after(LEAVE_MS, () => {
-      peer.live = false
-      for (const other of this.others(peer.id)) {
-        if (other.live) other.handle({ type: 'peerGone', peer: peer.id })
-      }
-    })
-  }
-
-  submit(author: SimPeer): JobId {
-    const { seed, items, chunkSize } = this.options
+  submit(author: Host): JobId {
+    const { seed, items, chunkSize, speculate, replicas } = this.options
     const spec: JobSpec = {
       v: 1,
       task: {
@@ -146,27 +184,131 @@ export class World {
         bundleBytes: 1,
       },
       input: { kind: 'range', start: 0, count: items },
-      options: chunkSize === undefined ? {} : { chunkSize },
+      options: { replicas, speculate, ...(chunkSize === undefined ? {} : { chunkSize }) },
       nonce: simHash(`nonce ${seed}`),
     }
     const job = simHash(JSON.stringify(spec)) as JobId
-    author.handle({ type: 'submitted', job, spec, at: 0 })
+    const submit = (): void => {
+      const { process } = author
+      if (process === undefined) this.clock.after(100, submit)
+      else process.run('io', () => process.handle({ type: 'submitted', job, spec, at: 0 }))
+    }
+    this.clock.at(this.options.submitMs, submit)
     return job
   }
 
-  private addPeer(i: number, sigma: number): number {
-    const { seed, slots, authorSlots, advertError } = this.options
-    const speed = this.prng.logNormal(sigma)
-    const facts: PeerFacts = {
-      peer: simHash(`peer ${seed} ${i}`) as PeerId,
-      session: simHash(`session ${seed} ${i}`).slice(0, 32) as SessionId,
-      sessionNumber: 1,
-      slots: i === 0 ? authorSlots : slots,
-      speed: speed * Math.exp(advertError * this.prng.gauss()),
+  get idealMs(): number {
+    return this.options.idealSeconds * 1000
+  }
+
+  /** Somebody who is there, or comes back, has the blob. */
+  isKept(hash: BlobHash): boolean {
+    for (const id of this.truth.blobs.get(hash) ?? []) {
+      const host = this.hostOf(id)
+      if (host?.honest === true && (host.expected || host.process !== undefined)) return true
     }
-    const peer = new SimPeer(this, facts, speed)
-    this.peers.push(peer)
-    this.byId.set(facts.peer, peer)
-    return speed * facts.slots
+    return false
+  }
+
+  /** The host's slots come or go. */
+  capacity(host: Host, there: boolean): void {
+    const { available, clock, options } = this
+    const since = Math.max(available.at, options.submitMs)
+    available.sum += available.power * Math.max(0, clock.now - since)
+    available.at = clock.now
+    const { slots, speed } = host.facts
+    if (host.honest) available.power += there ? slots * speed : -slots * speed
+  }
+
+  /** What the slots that were there could have done until `until`. */
+  capacityUntil(until: number): number {
+    const { sum, power, at } = this.available
+    return sum + power * (until - Math.max(at, this.options.submitMs))
+  }
+
+  /** A line of the story of the watched item, when lo..hi-1 holds it. */
+  tell(by: Process, text: string, lo: number, hi: number): void {
+    const { watch } = this.options
+    if (watch === undefined || watch < lo || watch >= hi) return
+    this.story.push(`${this.clock.now.toFixed(1).padStart(9)} ${by.name}: ${text} ${lo}..${hi}`)
+  }
+
+  tellEntry(by: Process, { seq, hash, body }: Entry): void {
+    if (this.options.watch === undefined || !('ranges' in body)) return
+    for (const range of body.ranges) {
+      const to = body.type === 'grant' ? ` to ${this.sessions.get(body.to)?.name}` : ''
+      const parent = 'parent' in range ? ` out of ${range.parent.slice(0, 6)}` : ''
+      const epoch = 'epoch' in range ? ` epoch ${range.epoch}` : ''
+      const text = `writes ${hash.slice(0, 6)} (${seq}) ${body.type}${to}${parent}${epoch}`
+      this.tell(by, text, range.lo, range.hi)
+    }
+  }
+
+  /** Whoever looks: a lease ended there. */
+  leaseEnded(by: Process, session: SessionId): void {
+    this.leases.ended += 1
+    const process = this.sessions.get(session)
+    const item = this.options.watch
+    if (item !== undefined) {
+      this.tell(by, `lease ended of ${process?.name ?? session}; item`, item, item + 1)
+    }
+    if (process?.alive === true && by.host.honest && process.host.honest) this.leases.wrongly += 1
+  }
+
+  /** No honest peer is to be accused by another. */
+  breach(by: Process, peer: PeerId, reason: string): void {
+    const accused = this.hostOf(peer)
+    if (!by.host.honest || accused?.honest !== true) return
+    this.truth.problem(`${by.name} accuses honest peer ${accused.index}: ${reason}`)
+  }
+
+  private every(process: Process, ms: number, soon: boolean, work: () => void): void {
+    const again = (wait: number): void =>
+      this.clock.after(wait, () => {
+        if (!process.alive) return
+        process.run('timer', work)
+        again(ms)
+      })
+    again(soon ? this.network.latency(1) : ms * this.prng.next())
+  }
+
+  private brainFor(process: Process, predecessors: readonly SessionId[]): Brain {
+    const { byzantine } = process.host.facts
+    const random = this.prng.fork().next
+    if (byzantine !== undefined) return new ByzantineBrain(process, byzantine, this.prng.fork())
+    const scheduler = new Scheduler({
+      self: process.facts,
+      leaseMs: this.options.leaseMs,
+      expectsPeers: this.hosts.length > 1,
+      seal: simSeal,
+      random,
+      predecessors,
+      readFork: readSimFork,
+    })
+    return {
+      scheduler,
+      handle: (event, now) => scheduler.handle(event, now),
+      isRunning: (job) => scheduler.job(job)?.state === 'running',
+    }
+  }
+
+  private addHost(i: number, sigma: number): Host {
+    const { seed, slots, authorSlots, advertError } = this.options
+    const { drift, byzantine } = this.faults
+    const speed = this.prng.logNormal(sigma)
+    const host = new Host({
+      index: i,
+      id: simHash(`peer ${seed} ${i}`) as PeerId,
+      slots: i === 0 ? authorSlots : slots,
+      speed,
+      advertisedSpeed: speed * Math.exp(advertError * this.prng.gauss()),
+      byzantine: byzantine.find(({ peer }) => peer === i),
+      clockRate: 1 + drift * (2 * this.prng.next() - 1),
+      clockOffset: drift === 0 ? 0 : 1e6 * this.prng.next(),
+    })
+    this.hosts.push(host)
+    this.byId.set(host.id, host)
+    this.links.add(host, this.small)
+    return host
   }
 }

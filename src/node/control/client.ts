@@ -86,7 +86,8 @@ class ControlClient implements MeshBackend {
   }
 
   results(job: JobId, options: ResultsOptions): AsyncIterable<ResultSpan> {
-    const query = `order=${options.order}&wait=${options.wait ? 1 : 0}`
+    const recompute = options.recompute === true ? '&recompute=1' : ''
+    const query = `order=${options.order}&wait=${options.wait ? 1 : 0}${recompute}`
     const path = `jobs/${encodeURIComponent(job)}/results?${query}`
     return this.stream(path, options.signal, decodeSpans)
   }
@@ -94,6 +95,11 @@ class ControlClient implements MeshBackend {
   logs(job: JobId, options: { follow: boolean; signal?: AbortSignal }): AsyncIterable<LogLine> {
     const path = `jobs/${encodeURIComponent(job)}/logs?follow=${options.follow ? 1 : 0}`
     return this.stream(path, options.signal, decodeNdjson<LogLine>)
+  }
+
+  async forget(id: string): Promise<JobId> {
+    const path = `jobs/${encodeURIComponent(id)}/forget`
+    return (await this.json<{ job: JobId }>({ method: 'POST', path })).job
   }
 
   /** Resolves when the peer has stopped. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { MeshError } from '../../base/errors.ts'
 import type { BlobHash, JobInput, JobOptions, JobTask } from '../../scheduler/types.ts'
+import { MAX_REPLICAS } from '../limits.ts'
 import type { JobRequest } from '../types.ts'
 import { MAX_BLOB_UPLOAD_BYTES, MAX_JSON_BODY_BYTES } from './limits.ts'
 import { HttpError } from './wire-error.ts'
@@ -108,20 +109,30 @@ const COUNTS = {
   memoryBytes: 1,
   retries: 0,
   maxItemsPerWorker: 1,
+  replicas: 1,
 } as const
 
 function checkOptions(value: unknown): JobOptions {
-  const names = ['args', ...Object.keys(COUNTS)]
+  const names = ['args', 'speculate', ...Object.keys(COUNTS)]
   const options = fields('options', value, names)
-  const { args } = options
+  const { args, speculate } = options
+  if (speculate !== undefined && typeof speculate !== 'boolean') {
+    throw wrong('options.speculate', 'true or false', 'ERR_MESH_OPTION_INVALID')
+  }
   if (args !== undefined && !(typeof args === 'string' && /^(?:[0-9a-f]{2})*$/.test(args))) {
     throw wrong('options.args', 'msgpack bytes in lower-case hex', 'ERR_MESH_OPTION_INVALID')
   }
-  const out: Fields = args === undefined ? {} : { args }
+  const out: Fields = {
+    ...(args !== undefined && { args }),
+    ...(speculate !== undefined && { speculate }),
+  }
   for (const [name, min] of Object.entries(COUNTS)) {
     const count = options[name]
     if (count === undefined) continue
     out[name] = whole(`options.${name}`, count, min, 'ERR_MESH_OPTION_INVALID')
+  }
+  if (typeof out.replicas === 'number' && out.replicas > MAX_REPLICAS) {
+    throw wrong('options.replicas', `at most ${MAX_REPLICAS}`, 'ERR_MESH_OPTION_INVALID')
   }
   return out as JobOptions
 }

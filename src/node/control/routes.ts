@@ -38,6 +38,9 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   'jobs/JOB/watch': { GET: watch },
   'jobs/JOB/results': { GET: results },
   'jobs/JOB/logs': { GET: logs },
+  'jobs/JOB/forget': {
+    POST: async (x, job) => sendJson(x.response, 200, { job: await x.backend.forget(job) }),
+  },
   leave: { POST: (x) => x.leave() },
 }
 
@@ -102,7 +105,9 @@ async function results(exchange: Exchange, job: string): Promise<void> {
   }
   const id = await resolveJob(exchange, job)
   response.writeHead(200, { 'content-type': 'application/octet-stream' })
-  const options = { order, wait: query.get('wait') !== '0', signal } as const
+  const wait = query.get('wait') !== '0'
+  const recompute = query.get('recompute') === '1'
+  const options = { order, wait, signal, ...(recompute && { recompute }) } as const
   await stream(response, backend.results(id, options), encodeSpan, encodeHead)
 }
 

@@ -40,6 +40,14 @@ export function checkListenAddress(address: string): void {
   }
 }
 
+/** ERR_MESH_ADDRESS_INVALID unless it is `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT`, of a port that can be dialled. */
+export function checkAnnouncedAddress(address: string): void {
+  const { peer } = parseDialAddress(address)
+  if (peer !== undefined || /\/tcp\/0$/.test(address)) {
+    throw invalid(address, 'an announced address is of the form /ip4/203.0.113.1/tcp/4001')
+  }
+}
+
 /** Addresses that others reach best first: public, private, those of container bridges, loopback. */
 export function byUsefulness(a: string, b: string): number {
   return rank(a) - rank(b)
@@ -67,7 +75,13 @@ function rank(address: string): number {
   return address.startsWith('/ip6/') ? 2 : 0
 }
 
+/** No address is longer: a host's name of 253 characters and a peer id. To read a peer id takes the square of its length. */
+const MAX_ADDRESS_CHARS = 512
+
 function parse(address: string): { parsed: Multiaddr; names: string[] } {
+  if (address.length > MAX_ADDRESS_CHARS) {
+    throw invalid(`${address.slice(0, 60)}…`, `it has more than ${MAX_ADDRESS_CHARS} characters`)
+  }
   try {
     const parsed = multiaddr(address)
     return { parsed, names: parsed.getComponents().map((component) => component.name) }

@@ -2,6 +2,9 @@ import type { StreamMessageEvent } from '@libp2p/interface'
 import { MeshError } from '../../base/errors.ts'
 
 const HEADER_BYTES = 4
+/** In place of a length, nothing follows: a sign of life is asked for, and given (docs/protocol.md, "Connections"). */
+export const PING = 0xffff_ff01
+export const PONG = 0xffff_ff02
 /** Smaller ones come out of Node's pool of 8 KiB, so that a message that is kept keeps no more than that alive. */
 const POOLED_BYTES = 2048
 
@@ -19,14 +22,21 @@ export function frameHeader(length: number): Uint8Array {
 export class FrameParser {
   private readonly maxBytes: number
   private readonly onFrame: (frame: Uint8Array) => void
+  private readonly onWord: ((word: number) => void) | undefined
   private length = 0
   private headerFilled = 0
   private body: Uint8Array | undefined
   private bodyFilled = 0
 
-  constructor(maxBytes: number, onFrame: (frame: Uint8Array) => void) {
+  /** @param onWord told of PING and PONG; without it they are lengths above the cap */
+  constructor(
+    maxBytes: number,
+    onFrame: (frame: Uint8Array) => void,
+    onWord?: (word: number) => void,
+  ) {
     this.maxBytes = maxBytes
     this.onFrame = onFrame
+    this.onWord = onWord
   }
 
   /** A frame has begun and not ended. */
@@ -56,6 +66,13 @@ export class FrameParser {
       at += 1
     }
     if (this.headerFilled < HEADER_BYTES) return at
+    if ((this.length === PING || this.length === PONG) && this.onWord !== undefined) {
+      const word = this.length
+      this.length = 0
+      this.headerFilled = 0
+      this.onWord(word)
+      return at
+    }
     if (this.length > this.maxBytes) {
       throw new MeshError(
         'ERR_MESH_PROTOCOL',

@@ -8,6 +8,8 @@ export interface GateParts {
   readonly self: PeerId
   readonly isRefused: (peer: PeerId) => boolean
   readonly connections: (peer: PeerId) => Connection[]
+  /** Its connection stands, but nothing is heard on it: a new one may take its place. */
+  readonly isSilent: (peer: PeerId) => boolean
   /** A dial from outside failed before the dialler proved that it holds the mesh's key. */
   readonly onStranger: () => void
 }
@@ -79,7 +81,8 @@ export class Gate {
   }
 
   private has(peer: PeerId): boolean {
-    return this.parts.connections(peer).length > 0 || this.isAccepting(peer)
+    const standing = this.parts.connections(peer).length > 0 && !this.parts.isSilent(peer)
+    return standing || this.isAccepting(peer)
   }
 
   private admits(peer: PeerId): boolean {
@@ -97,8 +100,14 @@ export class Gate {
   }
 }
 
-/** Who hangs up before it has said a word is no stranger, but a probe (probe.ts). */
+/** What a dialler says before it has heard anything: the pre-shared key's nonce. */
+const NONCE_BYTES = 24
+
+/**
+ * Who hangs up before it could show its key is no stranger: it says nothing when it only looks who is there (probe.ts), and not
+ * more than its nonce when it gave up dialling a peer that was stopped.
+ */
 function wasSilent(connection: MultiaddrConnection): boolean {
   const { socket } = connection as { socket?: { bytesRead?: number } }
-  return socket?.bytesRead === 0
+  return socket?.bytesRead !== undefined && socket.bytesRead <= NONCE_BYTES
 }

@@ -49,7 +49,7 @@ export async function createNode(
     privateKey,
     logger: silent,
     connectionGater: gater,
-    addresses: { listen: [...options.listen] },
+    addresses: { listen: [...options.listen], announce: [...(options.announce ?? [])] },
     transports: [tcp()],
     connectionProtector: protector(options.meshKey),
     connectionEncrypters: [lateMuxerNoise],
@@ -70,10 +70,8 @@ export async function createNode(
       dialTimeout: limits.DIAL_TIMEOUT_MS,
       addressDialTimeout: limits.ADDRESS_DIAL_TIMEOUT_MS,
     },
-    connectionMonitor: {
-      pingInterval: limits.PING_INTERVAL_MS,
-      pingTimeout: { minTimeout: limits.PING_TIMEOUT_MS },
-    },
+    // It closes a connection at the first ping that is late, also that of a peer that is only busy: pulse.ts knows better.
+    connectionMonitor: { enabled: false },
     peerDiscovery: [
       ...(options.mdns ? [mdns({ serviceTag: `_mesh-${meshId.slice(0, 8)}._udp.local` })] : []),
       ...(known.length > 0 ? [bootstrap({ list: known, timeout: 0, tagName: 'ticket' })] : []),

@@ -9,6 +9,7 @@ import { type Logger, silentLogger } from '../../base/logger.ts'
 import type { BlobHash, PeerId } from '../../scheduler/types.ts'
 import {
   byUsefulness,
+  checkAnnouncedAddress,
   checkListenAddress,
   type DialAddress,
   isLinkLocal,
@@ -30,8 +31,10 @@ import {
   MAX_INBOUND_TRANSFERS,
   REFUSE_MS,
 } from './limits.ts'
-import { DIRECT_PROTOCOL } from './link.ts'
+import { DIRECT_PROTOCOL, type Link } from './link.ts'
 import { Links } from './links.ts'
+import { isReachable } from './probe.ts'
+import { Pulse } from './pulse.ts'
 import { StrikeBook } from './strike-book.ts'
 import type { PeerStrikes, Topic, Transport, TransportOptions } from './types.ts'
 
@@ -45,10 +48,11 @@ const KEEP_VALUE = 100
 
 /**
  * A peer's connections over libp2p (docs/protocol.md, "Connections"), listening.
- * @throws ERR_MESH_PORT_IN_USE, ERR_MESH_ADDRESS_INVALID (of `listen` or `bootstrap`)
+ * @throws ERR_MESH_PORT_IN_USE, ERR_MESH_ADDRESS_INVALID (of `listen`, `announce` or `bootstrap`)
  */
 export async function createTransport(options: Libp2pTransportOptions): Promise<Transport> {
   for (const address of options.listen) checkListenAddress(address)
+  for (const address of options.announce ?? []) checkAnnouncedAddress(address)
   const bootstrap = options.bootstrap.map(parseDialAddress)
   const transport = await Libp2pTransport.create(options)
   await transport.start(bootstrap)
@@ -65,6 +69,7 @@ class Libp2pTransport implements Transport {
   private readonly links: Links
   private readonly blobs: Blobs
   private readonly dialer: Dialer
+  private readonly pulse: Pulse
   private readonly meshId: string
   private readonly kept = new Set<PeerId>()
   private stopping: Promise<void> | undefined
@@ -78,6 +83,7 @@ class Libp2pTransport implements Transport {
     const gate = new Gate({
       self,
       connections: (peer) => connections(peer).filter(({ status }) => status === 'open'),
+      isSilent: (peer) => late.transport?.links.get(peer)?.silent ?? false,
       isRefused: (peer) => late.transport?.strikeBook.isRefused(peer) ?? false,
       onStranger: () => late.transport?.strike('unknown', 'connected without the key of this mesh'),
     })
@@ -100,16 +106,29 @@ class Libp2pTransport implements Transport {
       strike,
       addressesOf: (peer) => this.dialer.addressesOf(peer),
       onUp: (peer) => this.dialer.connected(peer),
-      onDown: (peer) =>
-        this.dialer.lost(peer, this.strikeBook.isRefused(peer) ? REFUSE_MS : undefined),
+      onDown: (peer) => {
+        if (this.strikeBook.isRefused(peer)) this.dialer.shun(peer, REFUSE_MS)
+        else this.dialer.missing(peer)
+      },
+      now,
       log: this.log,
+    })
+    this.pulse = new Pulse({
+      links: () => this.links.all(),
+      onSilent: (peer) => {
+        this.log.debug('peer silent', { peer: peer.slice(0, 8) })
+        this.dialer.missing(peer)
+      },
+      onHeard: (peer) => this.dialer.connected(peer),
+      now,
     })
     const link = (peer: PeerId) => this.links.get(peer)
     this.blobs = new Blobs({ events: options.events, link, strike, log: this.log })
     this.dialer = new Dialer({
       self: this.self,
       connectedCount: () => this.links.size,
-      isConnected: (peer) => this.links.get(peer) !== undefined || this.gate.isAccepting(peer),
+      isConnected: (peer) => this.links.get(peer)?.silent === false || this.gate.isAccepting(peer),
+      isReachable,
       dial: (addresses, peer) => this.dialKnown(addresses, peer),
       now,
       random: Math.random,
@@ -158,7 +177,7 @@ class Libp2pTransport implements Transport {
   ): { address: string; rttMs: number | undefined; since: number } | undefined {
     const link = this.links.get(peer)
     if (link === undefined) return undefined
-    return { address: link.address, rttMs: link.connection.rtt, since: link.since }
+    return { address: link.address, rttMs: link.rttMs, since: link.since }
   }
 
   async dial(address: string, signal?: AbortSignal): Promise<PeerId> {
@@ -229,7 +248,7 @@ class Libp2pTransport implements Transport {
   }
 
   async disconnect(peer: PeerId): Promise<void> {
-    this.dialer.lost(peer, REFUSE_MS)
+    this.dialer.shun(peer, REFUSE_MS)
     this.blobs.stop(peer)
     this.links.get(peer)?.close()
     await this.node.hangUp(libp2pIdOf(peer))
@@ -242,6 +261,7 @@ class Libp2pTransport implements Transport {
 
   private async shutDown(): Promise<void> {
     this.dialer.stop()
+    this.pulse.stop()
     this.blobs.stop()
     await this.links.stop()
     await this.node.stop()
@@ -303,13 +323,16 @@ class Libp2pTransport implements Transport {
     peer: PeerId | undefined,
     signal?: AbortSignal,
   ): Promise<PeerId> {
-    if (peer !== undefined && this.links.get(peer) !== undefined) return peer
+    const before = peer === undefined ? undefined : this.links.get(peer)
+    if (peer !== undefined && before?.silent === false) return peer
     const over = peer === undefined ? undefined : this.gate.dials(peer)
     let progress: DialProgress = 'nothing'
     let answered = peer
     try {
       const connection = await this.node.dial(addressesFor(addresses, peer), {
         signal: anyOf(signal, DIAL_TIMEOUT_MS),
+        // Beside the connection that nothing is heard on.
+        force: before !== undefined,
         onProgress: ({ type }) => {
           if (type === 'upgrader:encrypt-outbound-connection') progress = 'answered'
           else if (type === 'upgrader:multiplex-outbound-connection') progress = 'member'
@@ -320,20 +343,21 @@ class Libp2pTransport implements Transport {
       if (answered === undefined) throw new Error('the peer has no Ed25519 key')
     } catch (error) {
       // The other one's dial may have overtaken this one.
-      if (peer === undefined || !this.isComing(peer))
+      if (peer === undefined || !this.isComing(peer, before))
         throw dialError(addresses[0]!, progress, error)
     } finally {
       over?.()
     }
-    if (await this.links.whenReady(answered!, LINK_TIMEOUT_MS, signal)) return answered!
+    if (await this.links.whenReady(answered!, LINK_TIMEOUT_MS, { signal, before })) return answered!
     throw dialError(addresses[0]!, progress, new Error('no direct stream'))
   }
 
-  private isComing(peer: PeerId): boolean {
+  private isComing(peer: PeerId, before: Link | undefined): boolean {
+    const standing = this.node.getConnections(libp2pIdOf(peer))
     return (
-      this.links.get(peer) !== undefined ||
+      this.links.get(peer) !== before ||
       this.gate.isAccepting(peer) ||
-      this.node.getConnections(libp2pIdOf(peer)).length > 0
+      standing.some((connection) => connection !== before?.connection)
     )
   }
 

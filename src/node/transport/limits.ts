@@ -87,6 +87,13 @@ export const DIAL_BACKOFF_MS = 1_000
 export const MAX_DIAL_BACKOFF_MS = 30_000
 /** Of two peers that hear of each other the one with the greater id leaves the other so long to dial. */
 export const DIAL_HANDICAP_MS = 2_000
+/** A peer whose connection was lost is looked for by a bare TCP connection, which costs little: this long after the one before at first … */
+export const SEEK_MS = 500
+/** … and later after such a part of the time since the loss: back after an hour, a peer is found within a minute. */
+export const SEEK_PART = 1 / 60
+/** One try of it, and tries at once. */
+export const SEEK_TIMEOUT_MS = 1_500
+export const MAX_PARALLEL_SEEKS = 64
 /** A peer that nobody has spoken of for so long is no longer dialled. */
 export const FORGET_PEER_MS = 10 * 60_000
 /** One address gets so long to answer; all of a peer's so long. */
@@ -101,9 +108,19 @@ export const PROBE_TRIES = 4
 export const SETTLED_CONNECTION_MS = 3_000
 /** What the pre-shared key's cipher takes at once: 640 KiB and more make it leak (libp2p-node.ts). */
 export const MAX_CIPHER_BYTES = 128 * 1024
-/** libp2p pings each connection so often, and closes it when an answer takes longer (a peer may be stopped for a moment). */
-export const PING_INTERVAL_MS = 10_000
-export const PING_TIMEOUT_MS = 10_000
+/** How often connections are looked at. */
+export const PULSE_MS = 500
+/** A peer that said nothing for so long is asked for a sign of life; with more connections later, so that pings stay few. */
+export const QUIET_MS = 2_000
+export const QUIET_PER_CONNECTION_MS = 80
+/** Asked at least so often, to know the round trip. */
+export const RTT_INTERVAL_MS = 10_000
+/** One that was asked and said nothing for so long may be gone: it is looked for anew, while its connection stands. */
+export const SILENT_MS = 3_000
+/** A connection on which nothing came for so long is given up. A peer that is only busy, or stopped for a while, keeps it. */
+export const DEAD_CONNECTION_MS = 30_000
+/** A look that comes so much too late was not made by a peer that ran: it slept, or was stopped. */
+export const SLEPT_MS = 1_000
 
 // ---------------------------------------------------------------- faults
 

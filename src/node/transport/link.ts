@@ -3,7 +3,7 @@ import { MeshError } from '../../base/errors.ts'
 import type { PeerId } from '../../scheduler/types.ts'
 import { abortConnection } from './close.ts'
 import { ACCEPTED_ENCODINGS } from './compression.ts'
-import { FrameParser, frameHeader } from './frames.ts'
+import { FrameParser, frameHeader, PING, PONG } from './frames.ts'
 import {
   LINK_TIMEOUT_MS,
   MAX_EARLY_BYTES,
@@ -12,8 +12,10 @@ import {
 } from './limits.ts'
 
 export const DIRECT_PROTOCOL = '/meshwork/1/direct'
-/** The first frame on a direct stream: the protocol's version, and the encodings of blobs that its sender can read. */
+/** The first frame on a direct stream: the protocol's version, the encodings of blobs that its sender can read, and what else it can. */
 const PREFACE_VERSION = 1
+/** It answers pings. */
+const ANSWERS_PINGS = 1
 
 export interface LinkHooks {
   /** Both direct streams stand. */
@@ -24,6 +26,8 @@ export interface LinkHooks {
   onFault(link: Link, reason: string): void
   /** Once, whatever the reason; never before onReady's return. */
   onClosed(link: Link): void
+  /** Monotonic ms. */
+  now(): number
 }
 
 /**
@@ -39,10 +43,19 @@ export class Link {
   state: 'opening' | 'ready' | 'closed' = 'opening'
   /** Bits of the encodings that the peer reads; known once ready. */
   encodings = 0
+  /** Whether it may be pinged; known once ready. */
+  answersPings = false
+  /** The last round trip, ms. */
+  rttMs: number | undefined
+  /** When the ping that is not answered yet was sent. */
+  pingedAt: number | undefined
+  /** The peer was asked for a sign of life, and gave none in time (pulse.ts). */
+  silent = false
   private readonly hooks: LinkHooks
   private outgoing: Stream | undefined
   private incoming: Stream | undefined
   private greeted = false
+  private directBytes = 0
   private queue: Uint8Array[] = []
   private queuedBytes = 0
   private flushing = false
@@ -81,11 +94,25 @@ export class Link {
       )
     }
     if (this.waitingBytes + bytes.length > MAX_SEND_QUEUE_BYTES) {
-      this.fault('does not read what it is sent')
+      // Who cannot be heard is no longer there, which is no fault of its own.
+      if (this.silent) this.abort('nothing heard of it, and its queue is full')
+      else this.fault('does not read what it is sent')
       return false
     }
     this.enqueue(bytes)
     return true
+  }
+
+  /** Bytes that came over this connection so far, whatever they are. */
+  get bytesHeard(): number {
+    return (this.connection as Inner).maConn?.socket?.bytesRead ?? this.directBytes
+  }
+
+  /** Asks for a sign of life. */
+  ping(): void {
+    if (this.state !== 'ready' || !this.answersPings) return
+    this.pingedAt ??= this.hooks.now()
+    this.say(PING)
   }
 
   /** The stream that the peer opened. */
@@ -95,9 +122,14 @@ export class Link {
       return
     }
     this.incoming = stream
-    const parser = new FrameParser(MAX_MESSAGE_BYTES, (frame) => this.receive(frame))
+    const parser = new FrameParser(
+      MAX_MESSAGE_BYTES,
+      (frame) => this.receive(frame),
+      (word) => this.hear(word),
+    )
     stream.addEventListener('message', (event: StreamMessageEvent) => {
       if (this.state === 'closed') return
+      this.directBytes += event.data.byteLength
       try {
         parser.push(event.data)
       } catch {
@@ -141,7 +173,7 @@ export class Link {
       this.watch(stream)
       stream.addEventListener('drain', () => this.flush())
       this.outgoing = stream
-      this.enqueue(Uint8Array.of(PREFACE_VERSION, ACCEPTED_ENCODINGS))
+      this.enqueue(Uint8Array.of(PREFACE_VERSION, ACCEPTED_ENCODINGS, ANSWERS_PINGS))
       this.flush()
       this.maybeReady()
     } catch (error) {
@@ -158,6 +190,7 @@ export class Link {
       }
       this.greeted = true
       this.encodings = frame[1]!
+      this.answersPings = ((frame[2] ?? 0) & ANSWERS_PINGS) !== 0
       this.maybeReady()
       return
     }
@@ -180,9 +213,33 @@ export class Link {
     for (const frame of early) this.receive(frame)
   }
 
+  /** One of the words that stand in place of a length. */
+  private hear(word: number): void {
+    if (this.state === 'closed') return
+    if (word === PING) this.say(PONG)
+    else if (this.pingedAt !== undefined) {
+      this.rttMs = this.hooks.now() - this.pingedAt
+      this.pingedAt = undefined
+    }
+  }
+
+  private say(word: number): void {
+    // Who pings without reading the answers is one that does not read.
+    if (this.waitingBytes > MAX_SEND_QUEUE_BYTES) this.fault('does not read what it is sent')
+    else {
+      this.queue.push(frameHeader(word))
+      this.queuedBytes += WORD_BYTES
+      this.flushSoon()
+    }
+  }
+
   private enqueue(bytes: Uint8Array): void {
     this.queue.push(frameHeader(bytes.length), bytes)
     this.queuedBytes += bytes.length
+    this.flushSoon()
+  }
+
+  private flushSoon(): void {
     if (this.flushing) return
     this.flushing = true
     setImmediate(() => {
@@ -219,6 +276,13 @@ export class Link {
     this.hooks.onClosed(this)
   }
 }
+
+/** What libp2p's connection has below it: the bytes of all streams, blobs and gossip too, are signs of life. */
+interface Inner {
+  readonly maConn?: { readonly socket?: { readonly bytesRead?: number } }
+}
+
+const WORD_BYTES = 4
 
 /** Many small parts are copied into one write; a large one is written as it is. */
 function coalesce(parts: readonly Uint8Array[]): Uint8Array[] {

@@ -16,6 +16,8 @@ export interface LinksParts {
   readonly addressesOf: (peer: PeerId) => readonly string[]
   readonly onUp: (peer: PeerId) => void
   readonly onDown: (peer: PeerId) => void
+  /** Monotonic ms. */
+  readonly now: () => number
   readonly log: Logger
 }
 
@@ -40,6 +42,11 @@ export class Links {
     return this.ready.get(peer)
   }
 
+  /** Those that are ready. */
+  all(): Iterable<Link> {
+    return this.ready.values()
+  }
+
   peers(): PeerId[] {
     return [...this.ready.keys()]
   }
@@ -61,6 +68,7 @@ export class Links {
       onMessage: (from, bytes) => this.onMessage(from, bytes),
       onFault: (from, reason) => this.parts.strike(from.peer, reason),
       onClosed: (closed) => this.onClosed(closed),
+      now: this.parts.now,
     })
     if (link.state !== 'closed') this.byConnection.set(connection.id, link)
   }
@@ -73,11 +81,19 @@ export class Links {
     else link.attach(stream)
   }
 
-  /** Resolves with true when the peer is connected, with false when that takes too long or `signal` aborts. */
-  async whenReady(peer: PeerId, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+  /**
+   * Resolves with true when the peer is connected (by another link than `before`), with false when that takes too long or `signal`
+   * aborts.
+   */
+  async whenReady(
+    peer: PeerId,
+    timeoutMs: number,
+    { signal, before }: { signal?: AbortSignal | undefined; before?: Link | undefined } = {},
+  ): Promise<boolean> {
     const until = performance.now() + timeoutMs
     for (;;) {
-      if (this.ready.has(peer)) return true
+      const link = this.ready.get(peer)
+      if (link !== undefined && link !== before) return true
       const leftMs = until - performance.now()
       if (leftMs <= 0 || this.stopped || signal?.aborted) return false
       await new Promise<void>((resolve) => {

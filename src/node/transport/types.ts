@@ -78,6 +78,8 @@ export interface TransportOptions {
   readonly meshKey: Uint8Array
   /** Multiaddrs; default ['/ip4/0.0.0.0/tcp/0']. */
   readonly listen: readonly string[]
+  /** Multiaddrs that others are told in place of those it listens on: where a forwarded port is reached. Empty or absent: those. */
+  readonly announce?: readonly string[]
   readonly bootstrap: readonly string[]
   readonly mdns: boolean
   readonly events: TransportEvents

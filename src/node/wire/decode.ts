@@ -7,11 +7,13 @@ import { STREAMS } from './encode.ts'
 import {
   MAX_ADVERT_BYTES,
   MAX_FEEDS,
+  MAX_FOUND_JOBS,
   MAX_GOSSIP_BYTES,
   MAX_HELLO_JOBS,
   MAX_LOG_LINE_BYTES,
   MAX_LOG_LINES,
   MAX_MESSAGE_BYTES,
+  MAX_PREFIX_CHARS,
   MAX_RATE_THOUSANDTHS,
   MAX_RUNNING,
   MAX_RUNS,
@@ -68,6 +70,10 @@ const FIELD_COUNT: Readonly<Record<Kind, number>> = {
   jobWanted: 1,
   logsWanted: 3,
   logs: 3,
+  heartbeat: 1,
+  suspect: 2,
+  findJobs: 2,
+  foundJobs: 2,
 }
 
 function readFields(kind: Kind, r: CborReader): WireMessage {
@@ -121,6 +127,14 @@ function readFields(kind: Kind, r: CborReader): WireMessage {
       const id = r.uint('id')
       return { kind, id, lines: list(r, 'lines', MAX_LOG_LINES, logLine), end: flag(r, 'end') }
     }
+    case 'heartbeat':
+      return { kind, last: flag(r, 'last') }
+    case 'suspect':
+      return { kind, peer: r.hex('peer', 32) as PeerId, session: session(r) }
+    case 'findJobs':
+      return { kind, id: r.uint('id'), prefix: prefix(r) }
+    case 'foundJobs':
+      return { kind, id: r.uint('id'), jobs: list(r, 'jobs', MAX_FOUND_JOBS, job) }
   }
 }
 
@@ -139,6 +153,12 @@ function list<T>(
 const job = (r: CborReader): JobId => r.hex('job', 32) as JobId
 const session = (r: CborReader): SessionId => r.hex('session', 16) as SessionId
 const flag = (r: CborReader, what: string): boolean => r.uint(what, 1) === 1
+
+function prefix(r: CborReader): string {
+  const text = r.text('prefix', MAX_PREFIX_CHARS)
+  if (!/^[0-9a-f]{4,64}$/.test(text)) throw protocolError('prefix is not 4 to 64 hex characters')
+  return text
+}
 
 function rate(r: CborReader): number | undefined {
   return r.null() ? undefined : r.uint('rate', MAX_RATE_THOUSANDTHS) / 1000

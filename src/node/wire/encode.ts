@@ -6,11 +6,13 @@ import type { LogLine } from '../types.ts'
 import {
   MAX_ADVERT_BYTES,
   MAX_FEEDS,
+  MAX_FOUND_JOBS,
   MAX_GOSSIP_BYTES,
   MAX_HELLO_JOBS,
   MAX_LOG_LINE_BYTES,
   MAX_LOG_LINES,
   MAX_MESSAGE_BYTES,
+  MAX_PREFIX_CHARS,
   MAX_RATE_THOUSANDTHS,
   MAX_RUNNING,
   MAX_RUNS,
@@ -97,6 +99,14 @@ function fieldsOf(message: WireMessage): CborValue[] {
         list(message.lines, MAX_LOG_LINES, 'lines', logLine),
         flag(message.end),
       ]
+    case 'heartbeat':
+      return [flag(message.last)]
+    case 'suspect':
+      return [hexBytes(message.peer, 32, 'peer'), session(message.session)]
+    case 'findJobs':
+      return [uint(message.id, 'id'), text(message.prefix, 'prefix', MAX_PREFIX_CHARS)]
+    case 'foundJobs':
+      return [uint(message.id, 'id'), list(message.jobs, MAX_FOUND_JOBS, 'jobs', job)]
   }
 }
 

@@ -40,3 +40,6 @@ export const MAX_TICKET_ADDRESSES = 3
 export const MAX_TICKET_CHARS = 2048
 /** Rates and speeds, in thousandths: up to here a number and a thousand times it are exact, and nothing is that fast. */
 export const MAX_RATE_THOUSANDTHS = 1e15
+/** Characters of the beginning of a job's id, and ids in an answer: more than one is ambiguous anyway. */
+export const MAX_PREFIX_CHARS = 64
+export const MAX_FOUND_JOBS = 16

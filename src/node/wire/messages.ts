@@ -1,5 +1,5 @@
 /** What two peers say to each other over the direct stream (docs/protocol.md, "Messages"): plain data. */
-import type { JobId, RunningChunk, SessionId } from '../../scheduler/types.ts'
+import type { JobId, PeerId, RunningChunk, SessionId } from '../../scheduler/types.ts'
 import type { FeedHead, FeedId, Run } from '../../store/types.ts'
 import type { LogLine } from '../types.ts'
 
@@ -17,6 +17,10 @@ export const KINDS = {
   jobWanted: 9,
   logsWanted: 10,
   logs: 11,
+  heartbeat: 12,
+  suspect: 13,
+  findJobs: 14,
+  foundJobs: 15,
 } as const
 
 /** A feed, and the first entry of it that is wanted. */
@@ -87,3 +91,10 @@ export type WireMessage =
       readonly lines: readonly LogLine[]
       readonly end: boolean
     }
+  /** I am alive. `last`: from now on I report to others; my silence says nothing to you. */
+  | { readonly kind: 'heartbeat'; readonly last: boolean }
+  /** The lease of that session ended here. */
+  | { readonly kind: 'suspect'; readonly peer: PeerId; readonly session: SessionId }
+  /** Which jobs do you know whose id starts so (4 to 64 hex characters)? */
+  | { readonly kind: 'findJobs'; readonly id: number; readonly prefix: string }
+  | { readonly kind: 'foundJobs'; readonly id: number; readonly jobs: readonly JobId[] }

@@ -35,6 +35,9 @@ export function peerInfo(change: Partial<PeerInfo> = {}): PeerInfo {
     itemsPerSecond: 48_211,
     rttMs: null,
     lastSeenMs: 0,
+    state: 'connected',
+    lost: false,
+    diskFull: false,
     ...change,
   }
 }
@@ -60,6 +63,8 @@ export function jobInfo(change: Partial<JobInfo> = {}): JobInfo {
     ],
     peersAtWork: 2,
     log: { entries: 40, chunks: 44, grants: 3, reclaims: 0 },
+    peersLost: [],
+    copies: null,
     options: {},
     input: { kind: 'range', start: 0, count: 1_000_000 },
     ...change,
@@ -82,6 +87,10 @@ export function meshStatus(change: Partial<MeshStatus> = {}): MeshStatus {
     workers: { busy: 3, alive: 4, started: 6, recycled: 1, died: 0 },
     strikes: [],
     warnings: [],
+    disk: { freeBytes: 100e9, reserveBytes: 512 * 1024 ** 2, short: false },
+    keep: { ms: 7 * 86_400_000, bytes: 10e9 },
+    repair: null,
+    handingOn: null,
     ...change,
   }
 }
@@ -129,6 +138,7 @@ export function fakeBackend(
     async *logs(id: string) {
       yield* find(id).logs ?? []
     },
+    forget: async (id: string) => find(id).info.id,
     leave: async () => {
       backend.leaves += 1
     },

@@ -124,12 +124,16 @@ describe('--detach', () => {
   test('the id alone on stdout; the peer is asked to hand it over', async () => {
     const { backend, requests } = receiver()
     const run = await submit(['--range', '0..3', '--detach'], { running: backend })
-    expect(run).toMatchObject({ code: 0, out: `${JOB_ID}\n`, err: '' })
+    expect(run).toMatchObject({ code: 0, out: `${JOB_ID}\n` })
+    expect(run.err).toBe(
+      'mesh: no other peer has all of the job: it lives as long as the peer that runs here\n',
+    )
     expect(requests[0]!.detach).toBe(true)
     const json = await submit(['--range', '0..3', '--detach', '--json'], {
       running: receiver().backend,
     })
-    expect(JSON.parse(json.out)).toEqual({ job: JOB_ID })
+    expect(JSON.parse(json.out)).toEqual({ job: JOB_ID, heldBy: [] })
+    expect(json.err).toBe('')
   })
 
   test('with nobody to hand it to, it says where the job is and how it goes on', async () => {

@@ -120,8 +120,10 @@ export class Bench {
   }
 
   on(event: SchedulerEvent): SchedulerEffect[] {
-    this.last = this.scheduler.handle(event, this.now)
-    for (const effect of this.last) {
+    const effects = this.scheduler.handle(event, this.now)
+    // The heartbeat's own timer is of no interest, but where it is the matter.
+    this.last = effects.filter((e) => e.type !== 'setTimer' || e.timer.includes('|'))
+    for (const effect of effects) {
       if (effect.type === 'append') this.entries.push(effect.entry)
       if (effect.type === 'setTimer') this.timers.set(effect.timer, effect.at)
       if (effect.type === 'clearTimer') this.timers.delete(effect.timer)
@@ -134,6 +136,11 @@ export class Bench {
     return this.last
       .map((effect) => effect.type)
       .filter((type) => type !== 'changeView' && type !== 'jobChanged')
+  }
+
+  /** Timers of jobs that are set. */
+  get jobTimers(): number {
+    return [...this.timers.keys()].filter((timer) => timer.includes('|')).length
   }
 
   find<T extends SchedulerEffect['type']>(type: T): Effect<T> {
@@ -186,6 +193,32 @@ export class Bench {
     this.timers.delete(timer)
     this.now = Math.max(this.now, at)
     return this.on({ type: 'timerFired', timer })
+  }
+
+  /** The same for a timer that belongs to no job. */
+  fireAlone(timer: 'beat' | 'lease', lateMs = 0): SchedulerEffect[] {
+    const at = this.timers.get(timer)
+    if (at === undefined) throw new Error(`timer ${timer} is not set`)
+    this.now = Math.max(this.now, at + lateMs)
+    return this.on({ type: 'timerFired', timer })
+  }
+
+  /** Time passes, and timers fire as they come; returns all effects. */
+  pass(ms: number): SchedulerEffect[] {
+    const until = this.now + ms
+    const all: SchedulerEffect[] = []
+    for (;;) {
+      let next: [string, number] | undefined
+      for (const entry of this.timers) {
+        if (entry[1] <= until && (next === undefined || entry[1] < next[1])) next = entry
+      }
+      if (next === undefined) break
+      this.timers.delete(next[0])
+      this.now = Math.max(this.now, next[1])
+      all.push(...this.on({ type: 'timerFired', timer: next[0] }))
+    }
+    this.now = until
+    return all
   }
 
   steal(thief: PeerFacts, nonce: number, rate?: number, idle = 1): SchedulerEffect[] {

@@ -7,7 +7,8 @@ import { randomHistory } from './history.ts'
 
 const readFork: ReadFork = (first) => {
   const [feed, seq] = new TextDecoder().decode(first).split(' ')
-  return { session: factsOf(feed!).session, seq: Number(seq) }
+  const { peer, session } = factsOf(feed!)
+  return { author: peer, session, job: JOB, seq: Number(seq) }
 }
 
 interface Observed {
@@ -25,7 +26,8 @@ function observe(entries: readonly Entry[]): Observed {
       ownerChanged: () => undefined,
       finalChanged: () => undefined,
       rebuilt: () => undefined,
-      breach: (_, reason) => breaches.push(reason),
+      breach: (_, __, reason) => breaches.push(reason),
+      forked: () => undefined,
     },
     readFork,
   )

@@ -155,7 +155,7 @@ function anyEvent(n: number, i: number, entries: readonly Entry[]): SchedulerEve
     { type: 'entriesReceived', entries: some, from },
     { type: 'entriesReceived', entries: some, from: undefined },
     { type: 'peerSeen', facts },
-    { type: 'peerGone', peer: from },
+    { type: 'peerGone', peer: from, refused: false },
     { type: 'stealRequested', from, session, job, nonce, rate, idle: pick(7, 4) - 1 },
     { type: 'stealAnswered', from, job, nonce, granted: pick(8, 2) === 0, running },
     { type: 'lifelineReceived', from, session, job, rate, idle: 1 },

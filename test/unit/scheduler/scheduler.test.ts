@@ -22,7 +22,7 @@ describe('submit', () => {
     expect(bench.all('jobFinished')).toEqual([{ type: 'jobFinished', job: JOB }])
     expect(bench.all('publish')).toHaveLength(1)
     expect(bench.view).toMatchObject({ state: 'finished', done: 1, entries: 2, chunks: 1 })
-    expect(bench.timers.size).toBe(0)
+    expect(bench.jobTimers).toBe(0)
   })
 
   it('tells the seeded peers first, then the others, and gossips at once', () => {
@@ -104,7 +104,7 @@ describe('chunks', () => {
       type: 'placeResult',
       chunk,
       job: JOB,
-      keeper: bench.self.peer,
+      keepers: [bench.self.peer],
     })
     expect(bench.all('startChunk')).toHaveLength(1)
     expect(bench.bodies).toEqual([])
@@ -147,10 +147,10 @@ describe('chunks', () => {
     bench.see(author.facts)
     bench.receive(author.job(10, [{ lo: 0, hi: 10, to: bench.self.session }]))
     bench.end(bench.find('startChunk').chunk, 1, 20, 5_000)
-    expect(bench.find('placeResult').keeper).toBe(author.facts.peer)
-    bench.on({ type: 'peerGone', peer: author.facts.peer })
+    expect(bench.find('placeResult').keepers).toEqual([author.facts.peer, bench.self.peer])
+    bench.on({ type: 'peerGone', peer: author.facts.peer, refused: false })
     bench.end(2, 2, 20, 5_000)
-    expect(bench.find('placeResult').keeper).toBe(bench.self.peer)
+    expect(bench.find('placeResult').keepers).toEqual([bench.self.peer])
   })
 
   it('DONEs are coalesced, never the last one', () => {

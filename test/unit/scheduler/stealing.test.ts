@@ -89,13 +89,13 @@ describe('a thief', () => {
   it('turns to another peer when its victim is gone', () => {
     const { bench, author, peers } = hungry(['author', 'b'])
     const { to } = bench.find('sendSteal')
-    bench.on({ type: 'peerGone', peer: to })
+    bench.on({ type: 'peerGone', peer: to, refused: false })
     const left = peers.find(({ facts }) => facts.peer !== to)!
     expect(bench.find('sendSteal').to).toBe(left.facts.peer)
-    bench.on({ type: 'peerGone', peer: left.facts.peer })
+    bench.on({ type: 'peerGone', peer: left.facts.peer, refused: false })
     expect(bench.all('sendSteal')).toEqual([])
     bench.see(author.facts)
-    expect(bench.all('sendSteal').length + bench.timers.size).toBeGreaterThan(0)
+    expect(bench.all('sendSteal').length + bench.jobTimers).toBeGreaterThan(0)
   })
 
   it('asks ahead when what is here lasts less than two round trips and a bit', () => {
@@ -237,7 +237,7 @@ describe('a victim', () => {
       const { peer, session } = thief
       bench.on({ type: 'lifelineReceived', from: peer, session, job: JOB, rate: 1, idle: 1 })
       if (late) bench.now = 6_001
-      else bench.on({ type: 'peerGone', peer })
+      else bench.on({ type: 'peerGone', peer, refused: false })
       bench.receive(author.grant(0, 50_000, job, bench.self.session))
       expect(bench.bodies).toEqual([])
     }

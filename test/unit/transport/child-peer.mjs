@@ -1,18 +1,18 @@
-// A peer in a process of its own: node child-peer.mjs TRANSPORT_URL MESH_KEY [BOOTSTRAP]... Prints its address.
-import { randomBytes } from 'node:crypto'
+// A peer in a process of its own: node child-peer.mjs TRANSPORT_URL MESH_KEY SEED PORT [BOOTSTRAP]... Prints its address.
 
-const [, , url, key, ...bootstrap] = process.argv
+const [, , url, key, seed, port, ...bootstrap] = process.argv
 const { createTransport } = await import(url)
 const transport = await createTransport({
-  privateKey: randomBytes(32),
+  privateKey: Buffer.from(seed, 'hex'),
   meshKey: Buffer.from(key, 'hex'),
-  listen: ['/ip4/127.0.0.1/tcp/0'],
+  listen: [`/ip4/127.0.0.1/tcp/${port}`],
   bootstrap,
   mdns: false,
   events: {
     onPeerConnected() {},
     onPeerDisconnected() {},
-    onMessage: () => true,
+    // What it hears it says back.
+    onMessage: (from, bytes) => transport.send(from, bytes) || true,
     onGossip: () => true,
     onBlobRequested: async () => undefined,
     onBlobOffered: async () => false,

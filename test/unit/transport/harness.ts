@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { Logger } from '../../../src/base/logger.ts'
 import { peerOf } from '../../../src/node/transport/ids.ts'
 import type { Node } from '../../../src/node/transport/libp2p-node.ts'
 import { createTransport } from '../../../src/node/transport/libp2p-transport.ts'
@@ -23,6 +24,8 @@ export interface TestPeer {
   readonly messages: { from: PeerId; bytes: Uint8Array }[]
   readonly gossip: { topic: Topic; bytes: Uint8Array; via: PeerId }[]
   readonly discovered: PeerId[]
+  /** Messages that it logged. */
+  readonly notes: string[]
   /** Peers that have told where they listen. */
   readonly identified: Set<PeerId>
   readonly blobs: Map<BlobHash, Uint8Array>
@@ -49,6 +52,8 @@ export class Mesh {
       privateKey: plan.privateKey ?? new Uint8Array(randomBytes(32)),
       meshKey: plan.meshKey ?? this.key,
       listen: plan.listen ?? ['/ip4/127.0.0.1/tcp/0'],
+      announce: plan.announce ?? [],
+      logger: record.logger(),
       bootstrap: plan.bootstrap ?? [],
       mdns: plan.mdns ?? false,
       events: record.events(),
@@ -105,6 +110,7 @@ class Recorder {
   readonly messages: { from: PeerId; bytes: Uint8Array }[] = []
   readonly gossip: { topic: Topic; bytes: Uint8Array; via: PeerId }[] = []
   readonly discovered: PeerId[] = []
+  readonly notes: string[] = []
   readonly identified = new Set<PeerId>()
   readonly blobs = new Map<BlobHash, Uint8Array>()
   readonly override: Partial<TransportEvents>
@@ -136,6 +142,15 @@ class Recorder {
 
   look(): void {
     for (const look of this.waiting) look()
+  }
+
+  logger(): Logger {
+    const note = (message: string): void => {
+      this.notes.push(message)
+      queueMicrotask(() => this.look())
+    }
+    const logger: Logger = { ...{ debug: note, info: note, warn: note, error: note }, child: () => logger }
+    return logger
   }
 
   events(): TransportEvents {

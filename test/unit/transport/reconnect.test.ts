@@ -1,34 +1,14 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it } from 'vitest'
-import { toHex } from '../../../src/base/bytes.ts'
+import { endChildren, spawnPeer } from './child.ts'
 import { blob, Mesh, type TestPeer } from './harness.ts'
 
-/** Built by `npm test`. */
-const TRANSPORT = new URL('../../../dist/src/node/transport/libp2p-transport.js', import.meta.url)
-const CHILD = fileURLToPath(new URL('./child-peer.mjs', import.meta.url))
-
 let mesh = new Mesh()
-const children: ChildProcess[] = []
 afterEach(async () => {
-  for (const child of children.splice(0)) child.kill('SIGKILL')
+  endChildren()
   await mesh.stop()
   mesh = new Mesh()
 })
-
-/** A peer in a process of its own; resolves with its address when it listens. */
-async function spawnPeer(
-  ...bootstrap: string[]
-): Promise<{ child: ChildProcess; address: string }> {
-  const child = spawn(process.execPath, [CHILD, TRANSPORT.href, toHex(mesh.key), ...bootstrap], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  children.push(child)
-  const [line] = (await once(child.stdout!, 'data')) as [Buffer]
-  return { child, address: line.toString().trim() }
-}
 
 async function restarted(peer: TestPeer, seed: Uint8Array): Promise<TestPeer> {
   await peer.transport.stop()
@@ -38,7 +18,7 @@ async function restarted(peer: TestPeer, seed: Uint8Array): Promise<TestPeer> {
 describe('a peer that is lost', () => {
   it('by SIGKILL: gone for good, said within a second or so', async () => {
     const a = await mesh.peer()
-    const { child, address } = await spawnPeer()
+    const { child, address } = await spawnPeer(mesh.key)
     const id = await a.transport.dial(address)
     await a.until('connected', () => a.up.includes(id))
     child.kill('SIGKILL')
@@ -49,7 +29,7 @@ describe('a peer that is lost', () => {
 
   it('by SIGKILL, also when it was the one who dialled', async () => {
     const a = await mesh.peer()
-    const { child } = await spawnPeer(a.address)
+    const { child } = await spawnPeer(mesh.key, { bootstrap: [a.address] })
     await a.until('connected', () => a.up.length === 1)
     await a.until('known where it listens', () => a.identified.has(a.up[0]!))
     child.kill('SIGKILL')

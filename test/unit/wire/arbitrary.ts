@@ -103,6 +103,18 @@ export const messages: {
     lines: fc.array(line, { maxLength: 6 }),
     end: fc.boolean(),
   }),
+  heartbeat: fc.record({ kind: kind('heartbeat'), last: fc.boolean() }),
+  suspect: fc.record({ kind: kind('suspect'), peer, session }),
+  findJobs: fc.record({
+    kind: kind('findJobs'),
+    id: fc.nat(),
+    prefix: fc.stringMatching(/^[0-9a-f]{4,64}$/),
+  }),
+  foundJobs: fc.record({
+    kind: kind('foundJobs'),
+    id: fc.nat(),
+    jobs: fc.array(job, { maxLength: 4 }),
+  }),
 }
 
 export const message: fc.Arbitrary<WireMessage> = fc.oneof(...Object.values(messages))

@@ -1,0 +1,38 @@
+import type { Core } from './core.ts'
+import type { JobRun } from './job-run.ts'
+import { DEATH_SPLIT, MAX_DEATHS, START_EPOCH } from './limits.ts'
+import type { OwnerSpan } from './types.ts'
+
+/** What the STARTs say of the range that comes next: run so many items at most; undefined: the first item is given up. */
+export function cautiousSize(run: JobRun, owner: OwnerSpan, lo: number): number | undefined {
+  if (owner.epoch < START_EPOCH) return Number.POSITIVE_INFINITY
+  const starts = run.fold.startsAt(lo, owner.owner)
+  if (starts.length === 0) return Number.POSITIVE_INFINITY
+  const smallest = Math.min(...starts.map((start) => start.hi - start.lo))
+  const sessions = new Set(starts.map(({ session }) => session))
+  if (sessions.size >= MAX_DEATHS && smallest === 1) return undefined
+  return sessions.size === 1 ? Math.max(1, Math.ceil(smallest / DEATH_SPLIT)) : 1
+}
+
+/** An item that ended every session that ran it is given up: it must not end them all (docs/protocol.md, "Work"). */
+export function giveUp(core: Core, run: JobRun, item: number): void {
+  core.append(run, {
+    type: 'fail',
+    ranges: [
+      {
+        lo: item,
+        hi: item + 1,
+        code: 'ERR_MESH_WORKER_DIED',
+        message: `given up: ${MAX_DEATHS} peers were lost while they ran this item`,
+      },
+    ],
+  })
+  core.pushToAuthor(run)
+}
+
+/** Written before a chunk of a range runs that two owners were lost with. */
+export function announce(core: Core, run: JobRun, owner: OwnerSpan, lo: number, hi: number): void {
+  core.append(run, { type: 'start', ranges: [{ lo, hi, parent: owner.hash }] })
+  core.publish(run)
+  core.pushToAuthor(run)
+}

@@ -1,0 +1,158 @@
+import { existsSync, constants as fs } from 'node:fs'
+import { copyFile, link, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Level } from 'level'
+import type { Logger } from '../base/logger.ts'
+import { readJsonFile, writeFileAtomic } from './atomic-file.ts'
+import { damaged, diskFull, errorCode, isDiskFull, isMissing } from './fs-errors.ts'
+import { type LevelOptions, openLevel } from './level-key-value.ts'
+import { MAX_DAMAGED_COPIES } from './limits.ts'
+import type { VerifyEnd } from './signatures.ts'
+import { sweepStore } from './store-sweep.ts'
+import type { StoreRepair } from './types.ts'
+
+/** A repair that is due, or under way: `<dir>/db.repair.json`, there from before the first change until after the last. */
+export interface DueRepair {
+  /** What is wrong, for people. */
+  readonly reason: string
+  /** Only the files that say which tables count are damaged: all tables may be there. */
+  readonly indexOnly?: boolean
+  /** Folder of the copy, once it has been named. */
+  readonly copy?: string
+}
+
+export interface RepairOptions extends LevelOptions {
+  readonly dir: string
+  readonly verify: VerifyEnd
+  readonly logger?: Logger | undefined
+}
+
+const COPY = /^db\.damaged-(\d+)$/
+
+/** Level is ClassicLevel on Node.js; the types that it shares with browsers leave this out. */
+const LevelTools = Level as unknown as { repair(location: string): Promise<void> }
+
+export async function readDueRepair(dir: string): Promise<DueRepair | undefined> {
+  const advice = 'Remove it and start again.'
+  return readJsonFile(duePath(dir), advice, ({ reason, indexOnly, copy }) => {
+    if (typeof reason !== 'string') return undefined
+    const named = typeof copy === 'string' && COPY.test(copy) ? { copy } : {}
+    return { reason, indexOnly: indexOnly === true, ...named }
+  })
+}
+
+export function dueRepairText(due: DueRepair): string {
+  return `${JSON.stringify(due)}\n`
+}
+
+async function noteDueRepair(dir: string, due: DueRepair): Promise<void> {
+  await writeFileAtomic(duePath(dir), dueRepairText(due))
+}
+
+/**
+ * Repairs `<dir>/db`: what is there becomes `db.damaged-<n>`, LevelDB's own repair makes a new database of its files, and what is in
+ * that proves itself or goes (store-sweep.ts). It can end at any instant and is begun again from the copy at the next start.
+ * ERR_MESH_STORE_DAMAGED when not even that works, ERR_MESH_DISK_FULL.
+ */
+export async function repairLevel(due: DueRepair, options: RepairOptions): Promise<StoreRepair> {
+  const { dir, logger } = options
+  const name = due.copy ?? (await nextCopy(dir))
+  const folder = join(dir, 'db')
+  const copy = join(dir, name)
+  const work = join(dir, 'db.repairing')
+  const { reason, indexOnly = false } = due
+  logger?.warn('the store is damaged; it is repaired', { reason, copy })
+  await noteDueRepair(dir, { reason, indexOnly, copy: name })
+  // Nobody has written to `db` since: it is either what is damaged, or what a repair that did not end made of the copy.
+  if (!existsSync(copy)) await rename(folder, copy)
+  try {
+    // LevelDB refuses to repair nothing; a new database is as good.
+    if ((await takeFiles(copy, work)) > 0) await LevelTools.repair(work)
+    const lostTables = (await listOf(join(work, 'lost'))).some((file) => /\.(ldb|sst)$/.test(file))
+    await mergeTables(work)
+    const kv = await openLevel(work, options)
+    const swept = await sweepStore(kv, {
+      dir,
+      verify: options.verify,
+      lost: lostTables || !indexOnly,
+    }).finally(() => kv.close())
+    await rm(join(work, 'lost'), { recursive: true, force: true })
+    await rm(folder, { recursive: true, force: true })
+    await rename(work, folder)
+    await rm(duePath(dir), { force: true })
+    await dropOldCopies(dir)
+    logger?.warn('the store is repaired', { reason, copy, ...swept, jobs: swept.jobs.length })
+    return { reason, copy, ...swept }
+  } catch (error) {
+    if (isDiskFull(error)) throw diskFull(dir, error)
+    if (errorCode(error)?.startsWith('LEVEL_') !== true) throw error
+    throw damaged(folder, `${reason}, and it cannot be repaired`, error, START_ANEW)
+  }
+}
+
+const START_ANEW =
+  'Move the data folder away, keep it if the results in it matter, and start again: ' +
+  'jobs that other peers hold come back from them.'
+
+/**
+ * LevelDB's repair leaves all tables side by side and looks a key up in the newest file first, which may be one that was left over
+ * from a merge, with old values. Merged, only the newest value of each key is left.
+ */
+async function mergeTables(folder: string): Promise<void> {
+  const db = new Level<Buffer, Buffer>(folder, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
+  const { compactRange } = db as unknown as {
+    compactRange(start: Buffer, end: Buffer): Promise<void>
+  }
+  await db.open()
+  try {
+    await compactRange.call(db, Buffer.alloc(0), Buffer.alloc(128, 0xff))
+  } finally {
+    await db.close()
+  }
+}
+
+/** The files of the copy that hold data, in a new folder: LevelDB replaces files and never changes one, so links will do. */
+async function takeFiles(copy: string, work: string): Promise<number> {
+  await rm(work, { recursive: true, force: true })
+  await mkdir(work, { mode: 0o700 })
+  const files = (await readdir(copy)).filter((file) => /\.(ldb|sst|log)$/.test(file))
+  for (const file of files) await linkOrCopy(join(copy, file), join(work, file))
+  return files.length
+}
+
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to)
+  } catch (error) {
+    if (errorCode(error) === 'ENOSPC') throw error
+    await copyFile(from, to, fs.COPYFILE_FICLONE)
+  }
+}
+
+async function copiesOf(dir: string): Promise<number[]> {
+  const numbers = (await listOf(dir)).map((name) => Number(COPY.exec(name)?.[1] ?? 0))
+  return numbers.filter((number) => number > 0).sort((a, b) => a - b)
+}
+
+async function nextCopy(dir: string): Promise<string> {
+  return `db.damaged-${((await copiesOf(dir)).at(-1) ?? 0) + 1}`
+}
+
+async function dropOldCopies(dir: string): Promise<void> {
+  for (const number of (await copiesOf(dir)).slice(0, -MAX_DAMAGED_COPIES)) {
+    await rm(join(dir, `db.damaged-${number}`), { recursive: true, force: true })
+  }
+}
+
+async function listOf(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder)
+  } catch (error) {
+    if (isMissing(error)) return []
+    throw error
+  }
+}
+
+export function duePath(dir: string): string {
+  return join(dir, 'db.repair.json')
+}

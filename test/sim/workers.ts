@@ -1,0 +1,182 @@
+import type {
+  JobId,
+  PeerId,
+  ResultRef,
+  SchedulerEffect,
+  SchedulerEvent,
+} from '../../src/scheduler/types.ts'
+import type { Process } from './process.ts'
+import { simHash } from './seal.ts'
+
+type Effect<T extends SchedulerEffect['type']> = Extract<SchedulerEffect, { type: T }>
+
+/** What starting and ending a chunk costs a worker, ms. */
+const CHUNK_OVERHEAD_MS = 0.3
+/** A keeper that has not answered by then is not waited for. */
+const PLACE_TIMEOUT_MS = 5_000
+
+interface Running {
+  readonly job: JobId
+  readonly lo: number
+  readonly startedAt: number
+  readonly copy: boolean
+  /** Where its time is up. */
+  readonly reach: number
+  /** Cleared when the chunk ended, so that a late event of it is dropped. */
+  alive: boolean
+}
+
+/** The worker slots of one process, and the keepers of what they make. */
+export class Workers {
+  private readonly process: Process
+  private readonly running = new Map<number, Running>()
+
+  constructor(process: Process) {
+    this.process = process
+  }
+
+  get busy(): number {
+    return this.running.size
+  }
+
+  start({ chunk, job, lo, hi, budgetMs, speculative }: Effect<'startChunk'>): void {
+    const { process } = this
+    const { world, host } = process
+    if (this.running.size >= host.facts.slots)
+      world.truth.problem(`${process.name}: too many chunks`)
+    const { clock, workload } = world
+    const { speed } = host.facts
+    const reach = workload.reach(lo, hi, budgetMs * speed)
+    const run: Running = { job, lo, startedAt: clock.now, copy: speculative, reach, alive: true }
+    this.running.set(chunk, run)
+    world.tell(process, speculative ? 'starts a copy of' : 'starts', lo, reach)
+    const lasts = workload.cost(lo, reach) / speed
+    if (world.options.tellProgress) {
+      clock.after(CHUNK_OVERHEAD_MS + lasts / 2, () =>
+        this.tell(run, () => ({ type: 'chunkProgressed', chunk, reached: this.progress(run) })),
+      )
+    }
+    clock.after(CHUNK_OVERHEAD_MS + lasts, () => {
+      if (run.alive && process.alive) this.end(chunk, run, reach)
+    })
+  }
+
+  abort(chunk: number): void {
+    const run = this.running.get(chunk)
+    if (run === undefined) return
+    this.process.world.clock.after(0, () => {
+      if (run.alive && this.process.alive) this.end(chunk, run, this.progress(run))
+    })
+  }
+
+  /** A peer that stops lets its chunks go at the item that they are at. */
+  abortAll(): void {
+    for (const chunk of [...this.running.keys()]) this.abort(chunk)
+  }
+
+  /** The process is gone, and what its workers were at with it. */
+  die(): void {
+    const { truth, workload } = this.process.world
+    for (const run of this.running.values()) {
+      run.alive = false
+      const reached = this.progress(run)
+      this.account(run, reached)
+      truth.died += workload.cost(run.lo, reached)
+    }
+    this.running.clear()
+  }
+
+  private tell(run: Running, event: () => SchedulerEvent): void {
+    this.process.run('io', () => {
+      if (run.alive) this.process.handle(event())
+    })
+  }
+
+  /** Whole items that a chunk has finished by now. */
+  private progress(run: Running): number {
+    const { world, host } = this.process
+    const { clock, workload } = world
+    const spent = (clock.now - run.startedAt - CHUNK_OVERHEAD_MS) * host.facts.speed
+    if (spent <= 0) return run.lo
+    const at = workload.reach(run.lo, run.reach, spent)
+    return workload.cost(run.lo, at) > spent ? at - 1 : at
+  }
+
+  private account(run: Running, reached: number): void {
+    const { world, host } = this.process
+    const begun = reached < run.reach ? reached + 1 : reached
+    world.tell(this.process, `ran to ${reached}, from`, run.lo, begun)
+    world.truth.ran(host.id, run.lo, reached, begun, run.copy)
+    world.truth.spent += (world.clock.now - run.startedAt) * host.facts.speed
+  }
+
+  /** The workers go on while their peer is stopped; it hears of it later. */
+  private end(chunk: number, run: Running, reached: number): void {
+    const { process } = this
+    const { world, host } = process
+    run.alive = false
+    this.account(run, reached)
+    const outputBytes = (reached - run.lo) * world.options.valueBytes
+    const inline = outputBytes > 0 && outputBytes <= 1024
+    const elapsedMs = world.workload.cost(run.lo, reached) / host.facts.speed
+    process.run('io', () => {
+      this.running.delete(chunk)
+      process.handle({
+        type: 'chunkEnded',
+        chunk,
+        reached,
+        failed: 0,
+        elapsedMs,
+        outputBytes,
+        ...(inline ? { inline: new Uint8Array(outputBytes) } : {}),
+      })
+    })
+  }
+
+  /** Offers the output to each keeper; the receipts that are there by the time-out count, and this peer's own when there is none. */
+  place({ chunk, keepers }: Effect<'placeResult'>): void {
+    const { process } = this
+    const { clock, network, truth } = process.world
+    const self = process.host.id
+    const hash = simHash(`${process.facts.session}|${chunk}`) as Extract<
+      ResultRef,
+      { kind: 'blob' }
+    >['hash']
+    const receipts: PeerId[] = []
+    let waiting = 1
+    let over = false
+    const finish = (): void => {
+      if (over) return
+      over = true
+      process.run('io', () => {
+        if (receipts.length === 0) receipts.push(self)
+        if (receipts.includes(self)) truth.stored(hash, self)
+        const result: ResultRef = { kind: 'blob', hash, sizeBytes: 1, keepers: [...receipts] }
+        process.handle({ type: 'chunkPlaced', chunk, result })
+      })
+    }
+    const answered = (keeper: PeerId | undefined): void => {
+      if (over) return
+      if (keeper !== undefined && !receipts.includes(keeper)) receipts.push(keeper)
+      waiting -= 1
+      if (waiting === 0) finish()
+    }
+    for (const keeper of keepers) {
+      const target = process.links.get(keeper)
+      if (keeper !== self && target === undefined) continue
+      waiting += 1
+      if (keeper === self || target === undefined) {
+        clock.after(1, () => answered(self))
+        continue
+      }
+      network.send(process.host, target.host, 'offer', () =>
+        target.run('io', () => {
+          truth.stored(hash, keeper)
+          network.send(target.host, process.host, 'receipt', () => answered(keeper))
+        }),
+      )
+    }
+    answered(undefined)
+    if (!over) clock.after(PLACE_TIMEOUT_MS, finish)
+  }
+}
