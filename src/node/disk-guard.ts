@@ -24,6 +24,7 @@ const DEFAULT_RESERVE_BYTES = 512 * 1024 * 1024
 const DEFAULT_RESERVE_SHARE = 0.02
 /** Work is taken again when so much more than the reserve is free: else a peer would change its mind with every chunk. */
 const ROOM_FACTOR = 1.25
+const VAIN_MS = 60_000
 
 /** Watches the disk that holds the data folder: below a reserve the peer takes nothing more, above it (and a margin) it does again. */
 export class DiskGuard {
@@ -32,6 +33,10 @@ export class DiskGuard {
   private checking: Promise<void> | undefined
   private isShort = false
   private last: DiskSpace | undefined
+  /** The store waits for room: nothing is written until then. */
+  private stalled = false
+  /** A write failed for want of space; believed for a while, whatever the disk says of its free bytes (quotas). */
+  private vainUntil = 0
 
   constructor(parts: DiskGuardParts) {
     this.parts = parts
@@ -72,10 +77,16 @@ export class DiskGuard {
     return this.checking
   }
 
-  /** A write failed for want of space, whatever the system says of its free bytes (quotas). */
+  /** A write failed for want of space. */
   async wroteInVain(): Promise<void> {
+    this.vainUntil = performance.now() + VAIN_MS
     await this.check()
-    if (!this.isShort) this.turn(true)
+  }
+
+  /** The store stopped taking writes, or takes them again. */
+  storeStalled(stalled: boolean): void {
+    this.stalled = stalled
+    void this.check()
   }
 
   /** @throws ERR_MESH_DISK_FULL while the disk is short, or when `bytes` more would make it so */
@@ -110,8 +121,11 @@ export class DiskGuard {
       return
     }
     const { freeBytes } = this.last
-    if (!this.isShort && freeBytes < this.reserveBytes) this.turn(true)
-    else if (this.isShort && freeBytes >= this.reserveBytes * ROOM_FACTOR) this.turn(false)
+    const blocked = this.stalled || performance.now() < this.vainUntil
+    if (!this.isShort && (blocked || freeBytes < this.reserveBytes)) this.turn(true)
+    else if (this.isShort && !blocked && freeBytes >= this.reserveBytes * ROOM_FACTOR) {
+      this.turn(false)
+    }
   }
 
   private turn(short: boolean): void {

@@ -11,6 +11,7 @@ import {
   MAX_COPIES_KNOWN,
   MAX_COPY_TRIES,
   MAX_REPLICAS,
+  MINORITY_FACTOR,
   SPANS_PER_TURN,
 } from './limits.ts'
 import type { Presence } from './presence.ts'
@@ -31,6 +32,8 @@ export interface KeepersParts {
   /** 0: it takes no copies now; the higher, the sooner it is chosen. */
   readonly readiness: (peer: PeerId) => 0 | 1 | 2
   readonly isRunning: (job: JobId) => boolean
+  /** Who has a part in a job: its author, and those who finished items. */
+  readonly peersOf: (job: JobId) => readonly PeerId[]
   readonly dispatch: (event: SchedulerEvent) => void
   readonly times: UpkeepTimes
   readonly now: () => number
@@ -52,6 +55,8 @@ export class Keepers {
   private readonly parts: KeepersParts
   /** Holders that the log does not name: copies that this session made. */
   private readonly copies = new Map<BlobHash, Set<PeerId>>()
+  /** Results that this peer should have and nobody has, since when. */
+  private readonly unfound = new Map<BlobHash, number>()
   /** Jobs whose log this session sent to a peer. */
   private readonly informed = new Map<PeerId, Set<JobId>>()
   private timer: NodeJS.Timeout | undefined
@@ -141,8 +146,10 @@ export class Keepers {
         } else if (holders.size < replicasOf(record)) {
           found.lacking += 1
           if (!here && span.result.keepers.includes(this.parts.self)) {
-            // Named, and it is gone from this folder: the others count on this copy.
-            await pool.add(() => this.parts.exchange.ensure(span.result.hash, [...holders]))
+            await pool.add(async () => {
+              const inMs = await this.heal(record.job, span, running)
+              found.lostIn = Math.min(found.lostIn, inMs)
+            })
           }
           if (!here || this.candidates(span.result.hash, holders).length === 0) continue
           if (rendezvousRank(span.result.hash, this.parts.self, holders) > this.patience) {
@@ -236,27 +243,62 @@ export class Keepers {
 
   /** Declares a result lost when its time has come; else says in how many ms that would be. */
   private async judgeLost(job: JobId, span: BlobSpan): Promise<number> {
-    const { presence, times, self, exchange, dispatch, log, now } = this.parts
-    const { keepers, hash } = span.result
+    const { presence, times, self, now } = this.parts
+    const { keepers } = span.result
     // A keeper that lost its blobs knows best; the others count on it.
     const mine = keepers.includes(self)
     const others = keepers.filter((peer) => peer !== self).map((peer) => presence.awayMs(peer))
     const awayMs = Math.min(now() - this.startedAt, ...others)
     const rank = mine ? 0 : rendezvousRank(span.hash, self, presence.reachable())
-    const waitMs = times.lostAfterMs + rank * times.lostRankMs - awayMs
-    if (waitMs > 0) return waitMs
+    const waitMs = this.lostAfterMs(job) + rank * times.lostRankMs - awayMs
+    return waitMs > 0 ? waitMs : this.lose(job, span)
+  }
+
+  /** Named as a keeper, and it is gone from this folder: it is fetched again, for the others count on this copy. */
+  private async heal(job: JobId, span: BlobSpan, running: boolean): Promise<number> {
+    const { presence, exchange, self, now } = this.parts
+    const { hash, keepers } = span.result
+    try {
+      await exchange.ensure(hash, keepers)
+      this.unfound.delete(hash)
+      return Number.POSITIVE_INFINITY
+    } catch {
+      // One that is heard of but not connected may have it.
+      const reachable = presence.reachable()
+      const hidden = keepers.some(
+        (peer) => peer !== self && presence.live(peer) && !reachable.includes(peer),
+      )
+      if (!running || hidden) return Number.POSITIVE_INFINITY
+      const since = this.unfound.get(hash)
+      if (since === undefined) {
+        if (this.unfound.size >= MAX_COPIES_KNOWN) this.unfound.clear()
+        this.unfound.set(hash, now())
+      }
+      const waitMs = this.lostAfterMs(job) - (now() - (since ?? now()))
+      return waitMs > 0 ? waitMs : this.lose(job, span)
+    }
+  }
+
+  /** Where most of the job's peers are out of sight, it may be this side that is cut off: what the others hold is given up later. */
+  private lostAfterMs(job: JobId): number {
+    const { presence, times, peersOf } = this.parts
+    const peers = peersOf(job)
+    const live = peers.filter((peer) => presence.live(peer)).length
+    return 2 * live < peers.length ? MINORITY_FACTOR * times.lostAfterMs : times.lostAfterMs
+  }
+
+  private async lose(job: JobId, span: BlobSpan): Promise<number> {
+    const { exchange, dispatch, log, isRunning } = this.parts
+    const { lo, hi, hash, result } = span
     try {
       // Somebody may have a copy that the log does not name; then it is here, too, and is copied on.
-      await exchange.ensure(hash, keepers)
+      await exchange.ensure(result.hash, result.keepers)
       return 0
     } catch {
-      if (!this.parts.isRunning(job)) return Number.POSITIVE_INFINITY
-      log.warn('a result is lost: its items run again', {
-        job: job.slice(0, 8),
-        lo: span.lo,
-        hi: span.hi,
-      })
-      dispatch({ type: 'resultLost', job, lo: span.lo, hi: span.hi, done: span.hash })
+      if (!isRunning(job)) return Number.POSITIVE_INFINITY
+      log.warn('a result is lost: its items run again', { job: job.slice(0, 8), lo, hi })
+      this.unfound.delete(result.hash)
+      dispatch({ type: 'resultLost', job, lo, hi, done: hash })
       return Number.POSITIVE_INFINITY
     }
   }
@@ -265,7 +307,7 @@ export class Keepers {
 
   /**
    * Hands on what only this peer holds, for at most `handOnMs`. `tell` hears how much is left.
-   * @param inMemory only those jobs; undefined: all
+   * @param only these jobs; undefined: all
    */
   async handOn(
     tell: (progress: HandOn) => void,

@@ -98,6 +98,8 @@ export const HAND_ON_AT_ONCE = 4
 export const MAX_COPY_TRIES = 4
 /** Copies made by this session that are remembered by hash; the log does not name them. Forgetting one costs an offer that is declined. */
 export const MAX_COPIES_KNOWN = 200_000
+/** A side of the mesh that sees less than half of a job's peers waits so many times longer before it gives a result up. */
+export const MINORITY_FACTOR = 10
 /** Spans looked at between two turns of the event loop: a look over all jobs must not hold up a running one. */
 export const SPANS_PER_TURN = 256
 /** How long one copy may take; the transport gives up earlier on one that does not move. */

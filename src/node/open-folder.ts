@@ -16,6 +16,7 @@ import { serveControl } from './control/server.ts'
 import type { Peer, PeerConfig } from './peer.ts'
 import type { KeepRules } from './retention.ts'
 import type { MeshBackend } from './types.ts'
+import type { StallSignal } from './upkeep.ts'
 import type { UpkeepTimes } from './upkeep-times.ts'
 import { decodeTicket } from './wire/ticket.ts'
 
@@ -85,11 +86,16 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
     const mesh = await meshOf(dataDir, ticket)
     const identity = await loadOrCreateIdentity(dataDir)
     const logger = options.logger ?? silentLogger
+    const stall: StallSignal = { stalled: false, changed: () => undefined }
     const store = await openStore({
       dir: dataDir,
       sign: identity.sign,
       self: identity.peer,
       logger: logger.child('store'),
+      onStall: (error) => {
+        stall.stalled = error !== undefined
+        stall.changed(stall.stalled)
+      },
     })
     const bootstrap = [...new Set([...(ticket?.addresses ?? []), ...mesh.addresses])]
     let server: Awaited<ReturnType<typeof serveControl>> | undefined
@@ -114,6 +120,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         upkeep: {
           keep: checkKeep(options.keep),
           embedded: options.embedded ?? false,
+          stall,
           ...(options.minFree !== undefined && { minFreeBytes: checkMinFree(options.minFree) }),
           ...(options.upkeepTimes !== undefined && { times: options.upkeepTimes }),
         },

@@ -36,6 +36,7 @@ import {
 } from './limits.ts'
 import { LogExchange } from './log-exchange.ts'
 import { LogRings } from './log-rings.ts'
+import { refold } from './refold.ts'
 import { takeUpAgain } from './reopen.ts'
 import { Replication } from './replication.ts'
 import { DISK_LABEL, EMBEDDED_LABEL, Roster } from './roster.ts'
@@ -188,6 +189,10 @@ export class Peer {
       dispatch,
       send: (to, message) => this.send(to, message),
       gossip: (topic, runs) => this.gossip(topic, runs),
+      newerLog: (from) =>
+        this.warn(
+          `peer ${this.roster.name(from)} writes a newer log format: update this machine to take part in its jobs`,
+        ),
       connected: () => this.transportOrNone?.connected() ?? [],
       strike: (peer, reason) => this.strikes.add(peer, reason),
       jobArrived: (job, author, from) => this.jobArrived(job, author, from),
@@ -219,6 +224,8 @@ export class Peer {
     })
     this.router = new Router({
       self: this.id,
+      version: config.version,
+      warn: (message) => this.warn(message),
       scheduler: this.scheduler,
       replication: this.replication,
       logExchange: this.logExchange,
@@ -324,6 +331,9 @@ export class Peer {
   private readonly loaded: Entry[][] = []
 
   private async loadJobs(): Promise<void> {
+    const verify = createVerifier()
+    const readFork = (first: Uint8Array, second: Uint8Array) => readForkProof(first, second, verify)
+    await refold(this.store, this.store.repair?.jobs ?? [], readFork)
     for (const record of await this.store.jobs()) {
       if (record.state !== 'running') {
         this.replication.forget(record.job)

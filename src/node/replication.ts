@@ -7,7 +7,7 @@ import type {
   SchedulerEvent,
   SessionId,
 } from '../scheduler/types.ts'
-import { jobIdOf } from '../store/entry-codec.ts'
+import { isOfNewerVersion, jobIdOf } from '../store/entry-codec.ts'
 import { MAX_FORK_PROOF_BYTES } from '../store/limits.ts'
 import type { FeedHead, FeedId, IngestResult, Run, Store } from '../store/types.ts'
 import {
@@ -21,6 +21,8 @@ import {
 } from './limits.ts'
 import type { WireMessage } from './wire/messages.ts'
 
+const NOTHING = new Uint8Array()
+
 export interface ReplicationParts {
   readonly store: Store
   readonly scheduler: SchedulerCore
@@ -29,6 +31,8 @@ export interface ReplicationParts {
   readonly send: (to: PeerId, message: WireMessage) => boolean
   readonly gossip: (topic: 'jobs' | 'entries', runs: Run[]) => void
   readonly connected: () => readonly PeerId[]
+  /** That peer writes entries of a newer version. */
+  readonly newerLog: (peer: PeerId) => void
   readonly strike: (peer: PeerId, reason: string) => void
   /** A JOB seen for the first time on this peer. */
   readonly jobArrived: (job: JobId, author: PeerId, from: PeerId | undefined) => void
@@ -211,6 +215,10 @@ export class Replication {
     let clean = true
     const fresh = new Map<JobId, Entry[]>()
     for (const run of runs) {
+      if (isOfNewerVersion(run.entries[0] ?? NOTHING)) {
+        this.parts.newerLog(from)
+        continue
+      }
       const result = this.parts.store.ingest(run)
       if (result.status === 'ok') {
         for (const entry of result.entries) {

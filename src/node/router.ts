@@ -8,13 +8,16 @@ import type { Replication } from './replication.ts'
 import { factsOf, type Roster } from './roster.ts'
 import type { Topic, Transport } from './transport/types.ts'
 import { type Advert, decodeAdvert } from './wire/advert.ts'
-import { decodeMessage, decodeRuns } from './wire/decode.ts'
+import { decodeMessage, decodeRuns, isOfNewerKind } from './wire/decode.ts'
 import type { WireMessage } from './wire/messages.ts'
 
 type Message<K extends WireMessage['kind']> = Extract<WireMessage, { kind: K }>
 
 export interface RouterParts {
   readonly self: PeerId
+  readonly version: string
+  /** Something that this peer's user should see. */
+  readonly warn: (message: string) => void
   readonly scheduler: SchedulerCore
   readonly replication: Replication
   readonly logExchange: LogExchange
@@ -37,6 +40,7 @@ export class Router {
   }
 
   onMessage(from: PeerId, bytes: Uint8Array): boolean {
+    if (isOfNewerKind(bytes)) return true
     return this.guarded(from, () => this.route(from, decodeMessage(bytes)))
   }
 
@@ -112,6 +116,10 @@ export class Router {
 
   private onHello(from: PeerId, hello: Message<'hello'>): boolean {
     this.takeAdvert(hello.advert)
+    if (hello.version !== this.parts.version) {
+      const name = this.parts.roster.name(from)
+      this.parts.warn(`peer ${name} runs version ${hello.version}, this one ${this.parts.version}`)
+    }
     // A newer advert may have come by another way, before the link stood.
     const facts = this.parts.roster.facts(from)
     if (facts !== undefined) this.parts.dispatch({ type: 'peerSeen', facts })

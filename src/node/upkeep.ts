@@ -27,6 +27,13 @@ export interface UpkeepConfig {
   /** Shorter in tests. */
   readonly times?: Partial<UpkeepTimes>
   readonly space?: (dir: string) => Promise<DiskSpace>
+  /** Where the store, which is opened before, says that it waits for room on the disk. */
+  readonly stall?: StallSignal
+}
+
+export interface StallSignal {
+  stalled: boolean
+  changed: (stalled: boolean) => void
 }
 
 export interface UpkeepParts {
@@ -93,6 +100,10 @@ export class Upkeep {
       sendJob: parts.sendJob,
       readiness: (peer) => this.readiness(peer),
       isRunning,
+      peersOf: (job) => {
+        const view = scheduler.job(job)
+        return view === undefined ? [] : [...new Set([view.author, ...view.doneBy.keys()])]
+      },
       dispatch: parts.dispatch,
       times,
       now,
@@ -143,6 +154,11 @@ export class Upkeep {
 
   /** Before the transport: what the peer may take in is known then. */
   async start(): Promise<void> {
+    const { stall } = this.parts.config
+    if (stall !== undefined) {
+      stall.changed = (stalled) => this.disk.storeStalled(stalled)
+      if (stall.stalled) this.disk.storeStalled(true)
+    }
     await this.disk.start()
     await this.retention.start()
     this.keepers.start()

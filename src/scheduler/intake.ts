@@ -5,6 +5,7 @@ import { adoptOwners } from './leases.ts'
 import {
   MAX_FORGOTTEN_JOBS,
   MAX_ORPHAN_ENTRIES,
+  MAX_ORPHAN_ENTRIES_PER_JOB,
   MAX_ORPHAN_JOBS,
   RELEASE_RANK_MS,
 } from './limits.ts'
@@ -32,6 +33,8 @@ export class Intake {
     for (const entry of entries) {
       if (this.forgotten.has(entry.job)) continue
       const run = this.core.jobs.get(entry.job) ?? this.orphan(entry.job)
+      const isJob = entry.body.type === 'job'
+      if (!isJob && run.fold.earlyCount >= MAX_ORPHAN_ENTRIES_PER_JOB) continue
       this.take(run, entry)
     }
   }

@@ -101,6 +101,8 @@ export class JobRun implements FoldListener {
   readonly orphanedSince = new Map<SessionId, number>()
   /** When a session last showed that it works on this job: an entry, or a running chunk that it told of. */
   readonly progressAt = new Map<SessionId, number>()
+  /** Asked since then for work, they had none to give and none running. */
+  readonly emptyAnswers = new Map<SessionId, number>()
   /** Live sessions that hold items, and neither work on them nor grant them; since when. */
   readonly stalled = new Map<SessionId, number>()
   /** Seeds of a job submitted here that have not said that they have it. */

@@ -73,6 +73,8 @@ export const EMPTY_CHUNK_RETRY_MS = 100
 /** Jobs whose JOB has not come yet, and their entries held meanwhile. Bounds what gossip of made-up jobs can cost. */
 export const MAX_ORPHAN_JOBS = 256
 export const MAX_ORPHAN_ENTRIES = 100_000
+/** Of one such job; the store has the rest, and gives all of it when the JOB comes. */
+export const MAX_ORPHAN_ENTRIES_PER_JOB = 10_000
 /** Forgotten jobs remembered so that late entries do not revive them. */
 export const MAX_FORGOTTEN_JOBS = 10_000
 
@@ -90,6 +92,8 @@ export const LATE_TIMER_MS = 1_000
 export const ORPHAN_LEASE_FACTOR = 3
 /** A live session that holds items and shows no work on them for so many leases' time is not waited for. */
 export const STALL_LEASE_FACTOR = 3
+/** And asked so often it had nothing to give and nothing running. */
+export const STALL_ANSWERS = 3
 /** Sessions whose life is remembered (about 200 bytes each). */
 export const MAX_LEASES = 65_536
 

@@ -10,6 +10,7 @@ import {
   RECLAIM_RANK_MS,
   RELEASE_RANK_MS,
   SEED_ACK_MS,
+  STALL_ANSWERS,
   STALL_LEASE_FACTOR,
 } from './limits.ts'
 import { rendezvousRank } from './rendezvous.ts'
@@ -195,7 +196,8 @@ export function noteStalled(core: Core, run: JobRun): void {
     const since = run.progressAt.get(session)
     if (since === undefined) run.progressAt.set(session, core.now)
     else if (core.now - since > limitMs && core.now >= core.listenUntil) {
-      if (!run.stalled.has(session)) run.stalled.set(session, core.now)
+      const empty = run.emptyAnswers.get(session) ?? 0
+      if (empty >= STALL_ANSWERS && !run.stalled.has(session)) run.stalled.set(session, core.now)
     }
   }
 }
@@ -203,7 +205,13 @@ export function noteStalled(core: Core, run: JobRun): void {
 /** It works after all. */
 export function noteProgress(core: Core, run: JobRun, session: SessionId): void {
   run.progressAt.set(session, core.now)
+  run.emptyAnswers.delete(session)
   run.stalled.delete(session)
+}
+
+/** Asked for work, it had none to give, and none that it runs; or it did not answer. */
+export function noteEmpty(run: JobRun, session: SessionId): void {
+  run.emptyAnswers.set(session, (run.emptyAnswers.get(session) ?? 0) + 1)
 }
 
 // ---------------------------------------------------------------- seeds that never got their JOB

@@ -10,7 +10,7 @@ import {
   STEAL_TIMEOUT_MS,
   STEAL_TRIES,
 } from './limits.ts'
-import { deadItems, noteProgress, noteStalled, reclaimDead } from './reclaim.ts'
+import { deadItems, noteEmpty, noteProgress, noteStalled, reclaimDead } from './reclaim.ts'
 import { NOBODY } from './rules.ts'
 import { power } from './seeds.ts'
 import { noteSlow, speculate } from './speculate.ts'
@@ -107,7 +107,7 @@ export function stealAnswered(
   if (session !== undefined && (event.granted || event.running.length > 0)) {
     noteProgress(core, run, session)
     noteSlow(core, run, session, event.running)
-  }
+  } else if (session !== undefined) noteEmpty(run, session)
   if (event.granted) thief.empties = 0
   else cameEmpty(core, run, event.from, DRY_MS)
 }
@@ -122,6 +122,8 @@ export function stealTimedOut(core: Core, run: JobRun): void {
     return
   }
   endAsk(core, run)
+  const session = core.current.get(asked.victim)
+  if (session !== undefined) noteEmpty(run, session)
   cameEmpty(core, run, asked.victim, 2 * STEAL_TIMEOUT_MS)
 }
 

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, rm } from 'node:fs/promises'
-import { damaged, isMissing, writeError } from './fs-errors.ts'
+import { dirname } from 'node:path'
+import { damaged, errorCode, isMissing, writeError } from './fs-errors.ts'
 
 /** Replaces a file, all or nothing, on the disk when it resolves; only its owner may read it. ERR_MESH_DISK_FULL. */
 export async function writeFileAtomic(path: string, data: string): Promise<void> {
@@ -14,9 +15,22 @@ export async function writeFileAtomic(path: string, data: string): Promise<void>
       await file.close()
     }
     await rename(temporary, path)
+    await syncFolder(dirname(path))
   } catch (error) {
     await rm(temporary, { force: true })
     throw writeError(path, error)
+  }
+}
+
+/** A new name is on the disk when its folder is. */
+async function syncFolder(folder: string): Promise<void> {
+  // Windows opens no folders; it writes names through.
+  if (process.platform === 'win32') return
+  const handle = await open(folder, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 
@@ -31,7 +45,7 @@ export async function readJsonFile<T>(
     source = await readFile(path, 'utf8')
   } catch (error) {
     if (isMissing(error)) return undefined
-    throw error
+    throw damaged(path, `it cannot be read (${errorCode(error) ?? String(error)})`, error, advice)
   }
   const value = parseObject(source)
   const result = value && read(value)

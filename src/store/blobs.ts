@@ -52,6 +52,12 @@ export function createFileBlobs(dir: string): BlobStore {
     return true
   }
 
+  /** The disk changed a blob: its name goes, so that it is had from elsewhere, and nobody is sent what is not it. */
+  const drop = async (hash: BlobHash): Promise<MeshError> => {
+    await rm(path(hash), { force: true })
+    return lost(hash, 'its file was changed')
+  }
+
   /** Fills a temporary file, then gives it its name: who sees a blob sees all of it. */
   const store = async (fill: (file: FileHandle) => Promise<BlobFacts>): Promise<BlobFacts> => {
     const name = join(temporary, randomBytes(12).toString('hex'))
@@ -89,10 +95,10 @@ export function createFileBlobs(dir: string): BlobStore {
       } catch (error) {
         throw isMissing(error) ? lost(hash) : error
       }
-      if (hashOf(bytes) !== hash) throw lost(hash, 'its file was changed')
+      if (hashOf(bytes) !== hash) throw await drop(hash)
       return bytes
     },
-    read: (hash) => readParts(path(hash), hash),
+    read: (hash) => readParts(path(hash), hash, () => drop(hash)),
     delete: (hash) => rm(path(hash), { force: true }),
     list: () => listFiles(dir, temporary, recent),
   }
@@ -176,20 +182,31 @@ async function statOf(path: string): Promise<Stats | undefined> {
   }
 }
 
-async function* readParts(path: string, hash: BlobHash): AsyncIterable<Uint8Array> {
+/** The last part comes only if all of them are the blob. */
+async function* readParts(
+  path: string,
+  hash: BlobHash,
+  drop: () => Promise<MeshError>,
+): AsyncIterable<Uint8Array> {
   let file: FileHandle
   try {
     file = await open(path, 'r')
   } catch (error) {
     throw isMissing(error) ? lost(hash) : error
   }
+  const hasher = createHash('sha256')
+  let before: Buffer | undefined
   try {
     for (;;) {
       const part = Buffer.allocUnsafe(BLOB_READ_BYTES)
       const { bytesRead } = await file.read(part, 0, part.length)
-      if (bytesRead === 0) return
-      yield part.subarray(0, bytesRead)
+      if (bytesRead === 0) break
+      if (before !== undefined) yield before
+      before = part.subarray(0, bytesRead)
+      hasher.update(before)
     }
+    if (hasher.digest('hex') !== hash) throw await drop()
+    if (before !== undefined) yield before
   } finally {
     await file.close()
   }

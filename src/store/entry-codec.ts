@@ -19,6 +19,12 @@ export { jobIdOf } from './spec-codec.ts'
 /** Version of the entry format. */
 export const ENTRY_VERSION = 1
 
+/** An entry of a version that this one does not know: from a newer Meshwork, and no fault. Looks at two bytes. */
+export function isOfNewerVersion(bytes: Uint8Array): boolean {
+  const [head = 0, version = 0] = bytes
+  return head >= 0x81 && head <= 0x97 && version > ENTRY_VERSION && version <= 0x17
+}
+
 /** SHA-256 of an encoded entry. */
 export function entryHash(bytes: Uint8Array): EntryHash {
   return digest('sha256', bytes, 'hex') as EntryHash

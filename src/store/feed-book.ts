@@ -12,12 +12,13 @@ import { decodeHeader, entryBytes, entryHash } from './entry-codec.ts'
 import { type FeedState, FeedTable, feedName, type Staged } from './feed-table.ts'
 import type { Change } from './key-value.ts'
 import { entryKey, feedKey, PREFIX } from './keys.ts'
-import { MAX_STAGED_BYTES, SIGNED_END_BYTES } from './limits.ts'
+import { MAX_JOBS_DELETING, MAX_STAGED_BYTES, SIGNED_END_BYTES } from './limits.ts'
 import { entryValue, type ForkProof, forkValue, headValue, type StoredEntry } from './records.ts'
 import { checkLinks } from './run-check.ts'
 import { checkRun, encodeRun } from './run-codec.ts'
 import type { VerifyEnd } from './signatures.ts'
 import type { FeedHead, FeedId, IngestResult, Run } from './types.ts'
+import { WaitingJobs } from './waiting-jobs.ts'
 
 /** What the book needs of the database: all of it at once, none of it staged. */
 export interface FeedBookParts {
@@ -28,6 +29,8 @@ export interface FeedBookParts {
   readonly storedFork: (job: JobId, feed: FeedId) => ForkProof | undefined
   /** Heads of an ended job; undefined for a job that is not one. */
   readonly endedHeads: (job: JobId) => FeedHead[] | undefined
+  /** More jobs wait for their JOB than may: this one is to be deleted. */
+  readonly dropWaiting: (job: JobId) => void
   /** A job that must not come back. */
   readonly isCollected: (job: JobId) => boolean
   /** The store holds something that contradicts itself. */
@@ -48,6 +51,7 @@ export class FeedBook {
   private readonly forked = new Set<string>()
   /** Jobs that are being deleted: nothing grows there. */
   private readonly blocked = new Set<JobId>()
+  private readonly waiting = new WaitingJobs()
   private readonly dirty = new Set<FeedState>()
   private readonly forkChanges: Change[] = []
   private inFlight: FeedState[] = []
@@ -66,13 +70,18 @@ export class FeedBook {
 
   /** Whether `take` would give anything. */
   get hasStaged(): boolean {
-    return this.dirty.size > 0 || this.table.hasChanges || this.forkChanges.length > 0
+    const { dirty, table, waiting, forkChanges } = this
+    return dirty.size > 0 || table.hasChanges || waiting.hasChanges || forkChanges.length > 0
   }
 
   // ------------------------------------------------------------ at open
 
   load(job: JobId, head: FeedHead): void {
     this.table.load(job, head)
+  }
+
+  loadWaiting(rows: Parameters<WaitingJobs['load']>[0]): void {
+    this.waiting.load(rows)
   }
 
   loadFork(job: JobId, feed: FeedId): void {
@@ -113,7 +122,7 @@ export class FeedBook {
   append(entry: Entry): void {
     invariant(entry.author === this.parts.self, 'an appended entry is by this peer')
     invariant(!this.blocked.has(entry.job), 'nothing is appended to a job that is being deleted')
-    const state = this.table.find(entry.job, entry) ?? this.table.addFeed(entry.job, entry)
+    const state = this.table.find(entry.job, entry) ?? this.addFeed(entry.job, entry)
     const own = this.ownSessions.has(entry.session)
     invariant(
       own || state.seq === 0,
@@ -126,7 +135,7 @@ export class FeedBook {
     const bytes = entryBytes(entry)
     invariant(entryHash(bytes) === entry.hash, 'an appended entry has the hash of its encoding')
     this.ownSessions.add(entry.session)
-    this.stage(state, bytes, entry.hash, undefined)
+    this.stage(state, bytes, entry, undefined)
   }
 
   /** Takes in a run of another peer's feed (types.ts, Store.ingest). */
@@ -179,26 +188,61 @@ export class FeedBook {
       throw protocolError('the run goes beyond the end of a feed that this peer writes')
     }
     if (this.unwrittenBytes > MAX_STAGED_BYTES) return { status: 'gap', feed, job, have }
-    state ??= this.table.addFeed(job, feed)
+    // Not the sender's fault, and a gap would be pulled again at once: as if it were known.
+    if (!this.hasRoom(state, feed, job, run, entries)) return { status: 'ok', entries: [] }
+    state ??= this.addFeed(job, feed)
     const from = run.entries.length - entries.length
     entries.forEach((entry, i) => {
       const signature = i === entries.length - 1 ? run.signature : undefined
-      this.stage(state, run.entries[from + i]!, entry.hash, signature)
+      this.stage(state, run.entries[from + i]!, entry, signature)
     })
+    this.dropSurplus(job)
     return { status: 'ok', entries }
   }
 
   private stage(
     state: FeedState,
     bytes: Uint8Array,
-    hash: EntryHash,
+    entry: Entry,
     signature: Uint8Array | undefined,
   ): void {
+    if (entry.body.type === 'job') this.waiting.end(state.job)
+    else this.waiting.grow(state.job, bytes.length)
     state.staged.push({ bytes, signature })
     state.seq++
-    state.hash = hash
+    state.hash = entry.hash
     this.stagedSize += bytes.length
     this.dirty.add(state)
+  }
+
+  private addFeed(job: JobId, feed: FeedId): FeedState {
+    if (!this.table.has(job)) this.waiting.begin(job)
+    return this.table.addFeed(job, feed)
+  }
+
+  /** Whether limits.ts allows what comes: sessions of its author, feeds and bytes of a job whose JOB is not there. */
+  private hasRoom(
+    state: FeedState | undefined,
+    feed: FeedId,
+    job: JobId,
+    run: Run,
+    entries: readonly Entry[],
+  ): boolean {
+    const { waiting, table } = this
+    if (!table.has(job) && this.blocked.size >= MAX_JOBS_DELETING) return false
+    if (state === undefined && !table.hasRoom(job, feed.author, waiting.has(job))) return false
+    if (!waiting.has(job) || entries.some((entry) => entry.body.type === 'job')) return true
+    return waiting.hasRoom(job, sizeOf(run))
+  }
+
+  /** Lets the oldest jobs go that wait for their JOB; what comes of them meanwhile is refused. */
+  private dropSurplus(newest: JobId): void {
+    for (;;) {
+      const oldest = this.waiting.surplus
+      if (oldest === undefined || oldest === newest) return
+      this.waiting.end(oldest)
+      this.parts.dropWaiting(oldest)
+    }
   }
 
   // ------------------------------------------------------------ forks
@@ -267,7 +311,7 @@ export class FeedBook {
   take(): Change[] {
     const changes: Change[] = this.forkChanges.splice(0)
     for (const state of this.dirty) this.takeFeed(state, changes)
-    changes.push(...this.table.takeChanges())
+    changes.push(...this.table.takeChanges(), ...this.waiting.takeChanges())
     this.inFlight = [...this.dirty]
     this.inFlightSize = this.stagedSize
     this.stagedSize = 0
@@ -329,7 +373,12 @@ export class FeedBook {
   forget(job: JobId): void {
     for (const name of this.forked) if (name.startsWith(job)) this.forked.delete(name)
     this.table.forget(job)
+    this.waiting.end(job)
   }
+}
+
+function sizeOf(run: Run): number {
+  return run.entries.reduce((size, bytes) => size + bytes.length, 0)
 }
 
 function forkName(job: JobId, feed: FeedId): string {

@@ -1,8 +1,12 @@
-import { type EntryHash, type JobId, ZERO_HASH } from '../scheduler/types.ts'
-import { protocolError } from './cbor-reader.ts'
+import { type EntryHash, type JobId, type PeerId, ZERO_HASH } from '../scheduler/types.ts'
 import type { Change } from './key-value.ts'
 import { jobKey, PREFIX } from './keys.ts'
-import { MAX_CACHED_FINISHED_JOBS, MAX_FEEDS_PER_JOB } from './limits.ts'
+import {
+  MAX_CACHED_FINISHED_JOBS,
+  MAX_FEEDS_PER_JOB,
+  MAX_SESSIONS_PER_AUTHOR,
+  MAX_WAITING_JOB_FEEDS,
+} from './limits.ts'
 import { feedsValue } from './records.ts'
 import type { FeedHead, FeedId } from './types.ts'
 
@@ -23,6 +27,8 @@ export interface FeedState {
 
 interface JobFeeds {
   readonly feeds: Map<string, FeedState>
+  /** How many feeds each author has here. */
+  readonly authors: Map<PeerId, number>
   ended: boolean
 }
 
@@ -67,12 +73,21 @@ export class FeedTable {
     state.hash = head.hash
   }
 
-  /** ERR_MESH_PROTOCOL when the job has too many. */
+  has(job: JobId): boolean {
+    return this.jobFeeds(job) !== undefined
+  }
+
+  /** Whether the author may have one feed more there; `waiting`: the JOB is not there yet. */
+  hasRoom(job: JobId, author: PeerId, waiting: boolean): boolean {
+    const known = this.jobFeeds(job)
+    if (known === undefined) return true
+    const most = waiting ? MAX_WAITING_JOB_FEEDS : MAX_FEEDS_PER_JOB
+    return known.feeds.size < most && (known.authors.get(author) ?? 0) < MAX_SESSIONS_PER_AUTHOR
+  }
+
   addFeed(job: JobId, { author, session }: FeedId): FeedState {
     const known = this.jobs.get(job) ?? this.addJob(job)
-    if (known.feeds.size >= MAX_FEEDS_PER_JOB) {
-      throw protocolError(`the job has more than ${MAX_FEEDS_PER_JOB} feeds`)
-    }
+    known.authors.set(author, (known.authors.get(author) ?? 0) + 1)
     const feed = { author, session }
     const state = { job, feed, seq: 0, hash: ZERO_HASH, writing: [], staged: [] }
     known.feeds.set(feedName(feed), state)
@@ -146,7 +161,7 @@ export class FeedTable {
   }
 
   private addJob(job: JobId): JobFeeds {
-    const added: JobFeeds = { feeds: new Map(), ended: false }
+    const added: JobFeeds = { feeds: new Map(), authors: new Map(), ended: false }
     this.jobs.set(job, added)
     return added
   }

@@ -5,7 +5,15 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Level } from 'level'
 import { MeshError } from '../base/errors.ts'
 import { parseObject, writeFileAtomic } from './atomic-file.ts'
-import { damaged, diskFull, errorCode, isDiskFull } from './fs-errors.ts'
+import {
+  damaged,
+  diskFull,
+  errorCode,
+  isDiskFull,
+  isReadOnly,
+  readOnly,
+  writeError,
+} from './fs-errors.ts'
 
 /** Who runs on a data folder. */
 export interface LockOwner {
@@ -44,7 +52,7 @@ export async function lockFolder(
   options: { readonly role?: string } = {},
 ): Promise<FolderLock> {
   await mkdir(dir, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-    throw isDiskFull(error) ? diskFull(dir, error) : error
+    throw writeError(dir, error)
   })
   const name = await realpath(dir)
   if (lockedHere.has(name)) throw lockedError(dir, ownOwner(options.role), true)
@@ -79,6 +87,7 @@ async function openGuard(dir: string): Promise<Guard> {
   } catch (error) {
     if (isLocked(error)) throw lockedError(dir, await livingOwner(dir), false)
     if (isDiskFull(error)) throw diskFull(dir, error)
+    if (isReadOnly(error)) throw readOnly(dir, error)
   }
   // Damaged by a power cut, say. It holds nothing; destroy() takes the lock itself before it removes anything.
   try {

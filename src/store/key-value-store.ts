@@ -34,6 +34,7 @@ import {
   readHeadValue,
   readJobValue,
   readOwnerValue,
+  readWaitingValue,
   type StoredEntry,
 } from './records.ts'
 import { RunBuilder } from './run-builder.ts'
@@ -76,6 +77,7 @@ const JOB_KINDS = [
   PREFIX.owner,
   PREFIX.done,
   PREFIX.views,
+  PREFIX.waiting,
 ] as const
 
 /** The Store over any KeyValue. */
@@ -110,6 +112,10 @@ export class KeyValueStore implements Store {
         return value && this.whole(() => readForkValue(value))
       },
       endedHeads: (job) => this.endedHeads(job),
+      dropWaiting: (job) => {
+        options.logger?.warn('a job is dropped whose JOB did not come', { job: job.slice(0, 8) })
+        this.deleteJob(job).catch(() => {})
+      },
       isCollected: (job) => this.tombstones.has(job),
       damaged: (what) => this.damaged(what),
     })
@@ -374,7 +380,7 @@ export class KeyValueStore implements Store {
       else heads.push(head)
     }
     for (const [job, heads] of going) await this.loadJob(job, heads)
-    await this.loadUnmade()
+    await this.loadMarks()
   }
 
   close(): Promise<void> {
@@ -395,7 +401,12 @@ export class KeyValueStore implements Store {
     this.tombstones.load(this.kv.getSync(AGE_KEY), stones)
   }
 
-  private async loadUnmade(): Promise<void> {
+  private async loadMarks(): Promise<void> {
+    const waiting: (readonly [JobId, { bytes: number; order: number }])[] = []
+    for await (const [key, value] of this.rows(kindRange(PREFIX.waiting))) {
+      waiting.push([jobOfKey(key), this.whole(() => readWaitingValue(value))])
+    }
+    this.book.loadWaiting(waiting)
     for await (const [key] of this.rows(kindRange(PREFIX.views))) this.unmade.add(jobOfKey(key))
     const jobs = [...this.unmade]
     const left = { reason: 'it was repaired before', copy: '', entriesKept: 0, entriesDropped: 0 }

@@ -2,6 +2,7 @@ import { existsSync, constants as fs } from 'node:fs'
 import { copyFile, link, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
+import { isMeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { readJsonFile, writeFileAtomic } from './atomic-file.ts'
 import { damaged, diskFull, errorCode, isDiskFull, isMissing } from './fs-errors.ts'
@@ -33,12 +34,17 @@ const COPY = /^db\.damaged-(\d+)$/
 const LevelTools = Level as unknown as { repair(location: string): Promise<void> }
 
 export async function readDueRepair(dir: string): Promise<DueRepair | undefined> {
-  const advice = 'Remove it and start again.'
-  return readJsonFile(duePath(dir), advice, ({ reason, indexOnly, copy }) => {
-    if (typeof reason !== 'string') return undefined
-    const named = typeof copy === 'string' && COPY.test(copy) ? { copy } : {}
-    return { reason, indexOnly: indexOnly === true, ...named }
-  })
+  try {
+    return await readJsonFile(duePath(dir), '', ({ reason, indexOnly, copy }) => {
+      if (typeof reason !== 'string') return undefined
+      const named = typeof copy === 'string' && COPY.test(copy) ? { copy } : {}
+      return { reason, indexOnly: indexOnly === true, ...named }
+    })
+  } catch (error) {
+    // Its process ended while it wrote this: something was wrong.
+    if (isMeshError(error, 'ERR_MESH_STORE_DAMAGED')) return { reason: 'damage was noted' }
+    throw error
+  }
 }
 
 export function dueRepairText(due: DueRepair): string {

@@ -36,6 +36,22 @@ export const MAX_RUN_BYTES = 1024 * 1024 - 4096
 export const SIGNED_END_BYTES = 64 * 1024
 /** Feeds of one job (sessions that ever wrote to it): each costs about 300 bytes of memory while the job runs. */
 export const MAX_FEEDS_PER_JOB = 65_536
+/**
+ * Sessions of one author in one job: a peer that was restarted as often while the job ran. Whoever invents sessions comes no further,
+ * since the sessions that he can sign for are his own.
+ */
+export const MAX_SESSIONS_PER_AUTHOR = 1024
+/**
+ * Jobs of which entries are held, but not the JOB: it is on its way for some seconds, and of a large log other feeds may come first.
+ * Beyond, the oldest are dropped.
+ */
+export const MAX_WAITING_JOBS = 256
+export const MAX_WAITING_BYTES = 64 * 1024 * 1024
+/** Bytes and feeds of one such job; the rest is pulled when the JOB is there. */
+export const MAX_WAITING_JOB_BYTES = 16 * 1024 * 1024
+export const MAX_WAITING_JOB_FEEDS = 2048
+/** While so many jobs are being deleted, no new one is taken in: jobs must not be invented faster than they are dropped. */
+export const MAX_JOBS_DELETING = 64
 /** What is staged is written once it grows to this, also when nobody asks for a flush. */
 export const STAGED_WRITE_BYTES = 4 * 1024 * 1024
 /** Above this much unwritten, runs of other peers are not taken in (they are pulled again later): the disk is the bottleneck. */

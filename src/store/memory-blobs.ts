@@ -21,7 +21,7 @@ export function createMemoryBlobs(): BlobStore {
   return {
     put: async (bytes) => {
       const hash = hashOf(bytes)
-      if (!blobs.has(hash)) keep(hash, Uint8Array.from(bytes))
+      keep(hash, blobs.get(hash) ?? Uint8Array.from(bytes))
       return { hash, sizeBytes: bytes.length }
     },
     write: async (source, expect) => {

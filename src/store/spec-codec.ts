@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
-import { MAX_ARGS_BYTES, MAX_INLINE_INPUT_BYTES, MAX_NAME_BYTES } from './limits.ts'
+import { MAX_ARGS_BYTES, MAX_INLINE_INPUT_BYTES, MAX_KEEPERS, MAX_NAME_BYTES } from './limits.ts'
 
 const SPEC_VERSION = 1
 const KIND_MODULE = 0
@@ -110,8 +110,16 @@ function optionsValue(options: JobOptions): CborValue[] {
     const value = options[name]
     return value === undefined ? null : uint(value, name)
   })
+  checkReplicas(options.replicas)
   const { speculate } = options
   return [argsValue(options.args), ...counts, speculate === undefined ? null : Number(speculate)]
+}
+
+/** A result has at least one keeper, and a DONE names at most so many. */
+function checkReplicas(replicas: number | undefined): void {
+  if (replicas !== undefined && (replicas < 1 || replicas > MAX_KEEPERS)) {
+    throw protocolError(`replicas is ${replicas}, 1 to ${MAX_KEEPERS} are allowed`)
+  }
 }
 
 function argsValue(args: string | undefined): CborValue {
@@ -132,6 +140,7 @@ function readOptions(reader: CborReader): JobOptions {
   for (const name of COUNTS) {
     if (!reader.null()) options[name] = reader.uint(name)
   }
+  checkReplicas(options.replicas)
   if (!reader.null()) options.speculate = reader.uint('speculate', 1) === 1
   return options
 }

@@ -58,7 +58,8 @@ export type JobSummary = Pick<
 /**
  * One peer's durable state. `ingest`, `append` and `stage*` are synchronous: they check, and stage into the next batch;
  * `flush()` resolves when everything staged before it is written (one chained batch; an fsync follows within 20 ms, or before
- * it resolves with `sync: true`). Reads see what is staged or written. The compliance suite is test/unit/store/compliance.ts.
+ * it resolves with `sync: true`). While the disk is full `flush` waits, runs are ingested as nothing new, and reads see what is written;
+ * it goes on by itself when there is room (`onStall` of the options tells both). Reads see what is staged or written. The compliance suite is test/unit/store/compliance.ts.
  */
 export interface Store {
   readonly dir: string
@@ -81,13 +82,19 @@ export interface Store {
   ownerSpans(job: JobId): AsyncIterable<OwnerSpan>
   /** Drops entries, views and record of a job. */
   deleteJob(job: JobId): Promise<void>
-  /** Like deleteJob, and leaves a tombstone: what comes of that job later is not taken in (its runs are ingested as nothing new). */
+  /**
+   * Like deleteJob, and leaves a tombstone: what comes of that job later is not taken in (its runs are ingested as nothing new, and an
+   * append throws ERR_MESH_JOB_COLLECTED).
+   */
   collectJob(job: JobId): Promise<void>
   /** Whether the job has a tombstone. */
   isCollected(job: JobId): boolean
   /** Tombstones age by the time that this peer runs: adds `elapsedMs` to each and drops those of `maxAgeMs` and more. */
   ageTombstones(elapsedMs: number, maxAgeMs: number): Promise<void>
-  /** What opening had to mend; undefined when nothing. */
+  /**
+   * What opening had to mend; undefined when nothing. The views of its `jobs` are gone: the first stageView of such a job must hold all
+   * of them (an empty one if there are none), and until then it is named again at each open.
+   */
   readonly repair: StoreRepair | undefined
 
   getMeta(key: string): Promise<Uint8Array | undefined>
@@ -101,7 +108,7 @@ export interface Store {
 export interface StoreRepair {
   /** What was wrong, for people. */
   readonly reason: string
-  /** The copy of the damaged database. */
+  /** The copy of the damaged database; '' when there was nothing to copy. */
   readonly copy: string
   readonly entriesKept: number
   /** Entries dropped because their feed's links or signatures do not hold. */
@@ -126,7 +133,7 @@ export interface BlobStore {
   get(hash: BlobHash): Promise<Uint8Array>
   read(hash: BlobHash): AsyncIterable<Uint8Array>
   delete(hash: BlobHash): Promise<void>
-  /** Every blob held, in no order; `ageMs` since its file was written, by the file system's own clock. */
+  /** Every blob held, in no order; `ageMs` since it was put last, by the file system's own clock. */
   list(): AsyncIterable<{
     readonly hash: BlobHash
     readonly sizeBytes: number

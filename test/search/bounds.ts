@@ -18,6 +18,8 @@ export type ActionBug =
   | 'neverReclaims'
   /** Nobody reclaims what was released. */
   | 'forgetsReleased'
+  /** Nobody reclaims from a live session that does not think that it owns what others say it does. */
+  | 'neverGivesUp'
   /** A RECLAIM takes one epoch more than it may. */
   | 'leapsEpoch'
 

@@ -1,5 +1,6 @@
 import type { Bounds } from './bounds.ts'
-import { type Invariant, Model, type Move } from './model.ts'
+import type { Invariant, Move } from './context.ts'
+import { Model } from './model.ts'
 import { IntList, RowTable } from './row-table.ts'
 
 export interface Broken {
@@ -42,8 +43,8 @@ class Search {
   constructor(bounds: Bounds) {
     this.bounds = bounds
     this.model = new Model(bounds)
-    this.table = new RowTable(this.model.shape.stride)
-    this.row = new Int32Array(this.model.shape.stride)
+    this.table = new RowTable(this.model.stride)
+    this.row = new Int32Array(this.model.stride)
   }
 
   run(): SearchResult {
@@ -69,8 +70,8 @@ class Search {
     return {
       states: table.size,
       steps,
-      views: model.views.size,
-      entries: model.book.size,
+      views: model.views,
+      entries: model.entries,
       truncated,
       broken: this.traces(),
       elapsedMs: performance.now() - startedAt,

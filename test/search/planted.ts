@@ -1,5 +1,5 @@
 import type { ActionBug, Bounds, FoldBug } from './bounds.ts'
-import type { Invariant } from './model.ts'
+import type { Invariant } from './context.ts'
 
 /** A bug planted in the model or in the fold, where the search looks for it, and what it must report: this and nothing else. */
 export interface Planted {

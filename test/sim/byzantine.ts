@@ -320,7 +320,7 @@ export class ByzantineBrain implements Brain {
     }
     const entry = this.prng.pick(entries)
     const claim = entry === undefined ? undefined : this.prng.pick(claimsOf(entry, fold.items))
-    if (entry === undefined || claim === undefined) return undefined
+    if (entry === undefined || claim === undefined || claim.lo >= claim.hi) return undefined
     return { ...claim, hash: entry.hash, parent: entry.hash }
   }
 

@@ -4,11 +4,15 @@ interface Event {
   readonly run: () => void
 }
 
+/** So many events at one instant are a loop that stands still. */
+const MAX_EVENTS_AT_ONCE = 2_000_000
+
 /** Virtual time: a binary heap of events; those of one instant run in the order in which they were set. */
 export class Clock {
   now = 0
   private readonly heap: Event[] = []
   private order = 0
+  private same = 0
 
   get pending(): number {
     return this.heap.length
@@ -39,6 +43,8 @@ export class Clock {
     if (first === undefined) return false
     const last = heap.pop()!
     if (heap.length > 0) this.sink(last)
+    this.same = first.at === this.now ? this.same + 1 : 0
+    if (this.same > MAX_EVENTS_AT_ONCE) throw new Error(`time stands still at ${this.now}`)
     this.now = first.at
     first.run()
     return true

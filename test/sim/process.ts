@@ -20,6 +20,9 @@ import type { World } from './world.ts'
 
 type Effect<T extends SchedulerEffect['type']> = Extract<SchedulerEffect, { type: T }>
 
+/** As in Node: what is due already comes a little later all the same. */
+const SHORTEST_TIMER_MS = 0.5
+
 /** What thinks in a process: the real scheduler, or a peer that breaks the protocol. */
 export interface Brain {
   /** Of an honest peer. */
@@ -290,8 +293,10 @@ export class Process {
     this.replica.appended(feed)
     this.jobs.add(entry.job)
     world.tellEntry(this, entry)
-    if (host.honest) world.truth.wrote(entry)
-    else world.byzantineEntries += 1
+    if (host.honest) {
+      world.truth.wrote(entry)
+      world.checkFail(this, entry)
+    } else world.byzantineEntries += 1
   }
 
   private applyView(change: ViewChange): void {
@@ -304,7 +309,7 @@ export class Process {
   private setTimer(name: string, at: number): void {
     this.timers.set(name, at)
     const { clock } = this.world
-    clock.at(this.host.virtualTime(at), () =>
+    clock.at(Math.max(this.host.virtualTime(at), clock.now + SHORTEST_TIMER_MS), () =>
       this.run('timer', () => {
         if (this.timers.get(name) !== at) return
         // The clock stood still while the machine slept: it is not time yet.

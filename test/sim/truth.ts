@@ -13,6 +13,8 @@ export class Truth {
   readonly runs: Uint8Array
   /** How many RECLAIMs cover each item, and how many LOSTs; filled in by the checks. */
   readonly excuses: Uint8Array
+  /** Items that were given up rightly: three sessions died on them. */
+  readonly givenUp = new Set<number>()
   /** Worker time spent, ms of a slot of speed 1: all of it, and that which died with its process. */
   spent = 0
   died = 0

@@ -78,9 +78,10 @@ export class Workers {
   die(): void {
     const { truth, workload } = this.process.world
     for (const run of this.running.values()) {
-      run.alive = false
       const reached = this.progress(run)
-      this.account(run, reached)
+      // What ended while its peer was stopped is accounted for.
+      if (run.alive) this.account(run, reached)
+      run.alive = false
       truth.died += workload.cost(run.lo, reached)
     }
     this.running.clear()

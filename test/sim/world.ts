@@ -75,6 +75,8 @@ export const DEFAULTS: SimOptions = {
   submitMs: 2_000,
 }
 
+/** Sessions that an item may end. */
+const DEATHS = 3
 /** As src/node: version vectors to one neighbour, adverts to all. */
 const ANTI_ENTROPY_MS = 5_000
 const ADVERT_MS = 15_000
@@ -210,6 +212,14 @@ export class World {
     return false
   }
 
+  /** Whether the submitter's disk may have forgotten the JOB before anyone else had it. */
+  mayLoseJob(): boolean {
+    return this.faults.crashes.some(
+      ({ peer, power, folderAgeMs }) =>
+        peer === 0 && (power || folderAgeMs > 0 || this.faults.writeMs > 0),
+    )
+  }
+
   /** The host's slots come or go. */
   capacity(host: Host, there: boolean): void {
     const { available, clock, options } = this
@@ -241,6 +251,25 @@ export class World {
       const epoch = 'epoch' in range ? ` epoch ${range.epoch}` : ''
       const text = `writes ${hash.slice(0, 6)} (${seq}) ${body.type}${to}${parent}${epoch}`
       this.tell(by, text, range.lo, range.hi)
+    }
+  }
+
+  /** FAIL is right only where so many sessions died after they had announced the item (docs/protocol.md, "Work"). */
+  checkFail(by: Process, entry: Entry): void {
+    if (entry.body.type !== 'fail' || !this.options.checked) return
+    for (const { lo, hi } of entry.body.ranges) {
+      for (let item = lo; item < hi; item += 1) {
+        const dead = new Set<SessionId>()
+        for (const { session, body } of this.book.entries(entry.job)) {
+          if (body.type !== 'start' || this.sessions.get(session)?.alive === true) continue
+          if (body.ranges.some((range) => range.lo <= item && item < range.hi)) dead.add(session)
+        }
+        if (dead.size >= DEATHS) this.truth.givenUp.add(item)
+        else
+          this.truth.problem(
+            `${by.name} gives up item ${item}, on which ${dead.size} sessions died`,
+          )
+      }
     }
   }
 

@@ -45,6 +45,14 @@ export function decodeMessage(bytes: Uint8Array): WireMessage {
   return message
 }
 
+/** A message of a kind that this version does not know: from a newer one, and to be passed over. Looks at two or three bytes. */
+export function isOfNewerKind(bytes: Uint8Array): boolean {
+  const [head = 0, first = 0, second = 0] = bytes
+  if (head < 0x81 || head > 0x97) return false
+  if (first <= 0x17) return first >= NAMES.length
+  return first === 0x18 && second > 0x17
+}
+
 /** Runs as gossiped: `[run, …]`, at least one, at most 256 KiB. Throws ERR_MESH_PROTOCOL, nothing else. */
 export function decodeRuns(bytes: Uint8Array): Run[] {
   if (bytes.length > MAX_GOSSIP_BYTES) {

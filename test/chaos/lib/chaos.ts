@@ -92,7 +92,8 @@ class ChaosRun {
   private job = ''
   private info: JobInfo | undefined
   private seconds = 0
-  private ended = false
+  /** The job has ended: faults under way end too, no others begin. */
+  private readonly over = new AbortController()
 
   constructor(options: ChaosOptions, swarm: Swarm, folder: string) {
     this.options = options
@@ -132,7 +133,7 @@ class ChaosRun {
     const faults = Promise.all(this.schedule.map((fault) => this.inflict(fault, started)))
     await this.untilFinished(started)
     this.seconds = (Date.now() - started) / 1000
-    this.ended = true
+    this.over.abort()
     await faults
     for (const { index } of swarm.peers) {
       if (!swarm.isUp(index)) throw new Error(`peer ${index} is down after the faults`)
@@ -187,7 +188,7 @@ class ChaosRun {
   }
 
   async close(): Promise<void> {
-    this.ended = true
+    this.over.abort()
     await Promise.all([...this.handles.values()].map((mesh) => mesh.stop().catch(() => undefined)))
   }
 
@@ -197,9 +198,9 @@ class ChaosRun {
 
   private async inflict(fault: Fault, started: number): Promise<void> {
     this.startedAt = started
-    await pause(Math.max(0, started + fault.atMs - Date.now()))
+    await pause(Math.max(0, started + fault.atMs - Date.now()), this.over.signal)
     // What is not begun when the job ends proves nothing any more.
-    if (this.ended || !this.swarm.isUp(fault.peer)) return
+    if (this.over.signal.aborted || !this.swarm.isUp(fault.peer)) return
     const { swarm } = this
     const { kind, peer } = fault
     this.done.push(fault)
@@ -208,7 +209,7 @@ class ChaosRun {
     const from = Date.now()
     try {
       await this.begin(fault)
-      await pause(Math.max(0, started + fault.untilMs - Date.now()))
+      await pause(Math.max(0, started + fault.untilMs - Date.now()), this.over.signal)
       const until = kind === 'stop' || kind === 'cut' ? Date.now() : Infinity
       await this.end(fault)
       this.lapses.push({ kind, peer, pid, from, until: kind === 'leave' ? from + 20_000 : until })

@@ -51,6 +51,12 @@ export class Swarm {
     return pid
   }
 
+  /** Lets others join, once a peer has been started. */
+  get someTicket(): string {
+    if (this.ticket === undefined) throw new Error('no peer was started yet')
+    return this.ticket
+  }
+
   /** Which peer a process was. */
   nameOf(pid: number): string {
     return this.names.get(pid) ?? `process ${pid}`

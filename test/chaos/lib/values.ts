@@ -8,6 +8,11 @@ export function mixOf(index: number): number {
   return (x ^ (x >>> 15)) >>> 0
 }
 
+/** CPU of an item, in means of the job's items. */
+export function costOf(index: number): number {
+  return mixOf(index) % 8 === 0 ? 5 : 3 / 7
+}
+
 /** What is wrong with the values of a job, in a few words. */
 export function wrongValues(
   values: readonly (number | Uint8Array)[],

@@ -45,6 +45,8 @@ describe('mesh status', () => {
         '  workers     3 busy of 4 alive; 6 started, 1 recycled, 0 died',
         '  loop delay  p50 1 ms, p99 4.3 ms, max 9 ms',
         '  folder      /srv/mesh-data',
+        '  disk        93.1 GiB free, 512 MiB are left alone',
+        '  keeps       finished jobs for 7 d 0 h of running time, 9.31 GiB at most',
         '  process     4242, up 3 min 20 s',
         '  listens     /ip4/127.0.0.1/tcp/4001',
         '  strikes     77777777: 2 x garbage',
@@ -55,6 +57,24 @@ describe('mesh status', () => {
       ].join('\n'),
     )
     expect(running.closed).toBe(1)
+  })
+
+  test('says who is missing, a full disk, and what a leaving peer hands on', async () => {
+    const gone = peerInfo({ ...other, state: 'away', connected: false, lastSeenMs: 180_000, lost: true })
+    const mute = peerInfo({ id: '55'.repeat(32), name: 'mute', self: false, state: 'silent', lastSeenMs: 12_000 })
+    const left = peerInfo({ id: '66'.repeat(32), name: 'bye', self: false, state: 'left' })
+    const running = fakeBackend([], {
+      peers: async () => [peerInfo(), gone, mute, left],
+      status: async () =>
+        meshStatus({
+          disk: { freeBytes: 100 * 1024 ** 2, reserveBytes: 512 * 1024 ** 2, short: true },
+          handingOn: { bytesLeft: 3 * 1024 ** 2, bytesTotal: 9 * 1024 ** 2 },
+        }),
+    })
+    const { out } = await mesh(['status'], { running })
+    expect(out).toContain('missing     tower (lost, away 3 min 00 s), mute (silent 12 s)\n')
+    expect(out).toContain('disk        full: 100 MiB free, 512 MiB are left alone\n')
+    expect(out).toContain('leaves      hands on 3 MiB of results that only it has\n')
   })
 
   test('--json is the status itself', async () => {
@@ -80,7 +100,7 @@ describe('mesh peers', () => {
   test('a table, this peer first, no control characters', async () => {
     const run = await mesh(['peers'], { running })
     expect(run.out.split('\n')).toEqual([
-      'PEER      NAME    SLOTS  BUSY  ITEMS/S  SPEED  MEMORY FREE     RTT       SEEN  ADDRESS',
+      'PEER      NAME    SLOTS  BUSY  ITEMS/S  SPEED  MEMORY FREE     RTT  STATE      ADDRESS',
       '3fa9c1d2  laptop      4     3    48.2k   1.00       12 GiB       -  this peer',
       '77777777  tower       4     3        -   0.50       12 GiB  1.3 ms  connected  /ip4/127.0.0.1/tcp/9',
       '',

@@ -1,70 +1,28 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { claimsOf } from '../../../src/scheduler/rules.ts'
-import type { Entry, EntryHash, JobId, SchedulerEvent } from '../../../src/scheduler/types.ts'
-import { LOCAL_AREA, WIDE_AREA } from '../../sim/network.ts'
-import { simulate } from '../../sim/simulate.ts'
-import { World } from '../../sim/world.ts'
+import { JobFold } from '../../../src/scheduler/fold.ts'
+import { Scheduler } from '../../../src/scheduler/scheduler.ts'
+import type {
+  DoneSpan,
+  Entry,
+  JobId,
+  OwnerSpan,
+  PeerFacts,
+  SchedulerEvent,
+} from '../../../src/scheduler/types.ts'
+import { jobIdOf, seal } from '../../../src/store/entry-codec.ts'
+import { readForkProof } from '../../../src/store/fork-proof.ts'
+import { createMemoryStore } from '../../../src/store/memory-store.ts'
+import { encodeRun } from '../../../src/store/run-codec.ts'
+import { createVerifier } from '../../../src/store/signatures.ts'
+import { FeedWriter, peerOf, sessionOf, specOf, type TestPeer } from '../store/writers.ts'
 import { Bench, factsOf, JOB } from './builders.ts'
 import { randomHistory } from './history.ts'
 
-const meshes = fc.record({
-  seed: fc.nat(1e6),
-  peers: fc.integer({ min: 1, max: 8 }),
-  items: fc.oneof(fc.nat(10), fc.nat(2_000)),
-  idealSeconds: fc.constantFrom(0.5, 5, 30),
-  slots: fc.integer({ min: 1, max: 4 }),
-  authorSlots: fc.integer({ min: 0, max: 2 }),
-  chunkSize: fc.constantFrom(undefined, undefined, 1, 7, 100),
-  shape: fc.constantFrom('even' as const, 'noisy' as const, 'ramp' as const),
-  faults: fc.constantFrom(LOCAL_AREA, WIDE_AREA, { ...WIDE_AREA, loss: 0.2 }),
-})
+const numbers = fc.array(fc.nat(1_000_000), { minLength: 10, maxLength: 80 })
 
-/** Somebody has to lend a slot. */
-const feasible = (mesh: { peers: number; authorSlots: number }) =>
-  mesh.peers > 1 || mesh.authorSlots > 0
-
-describe('a mesh in virtual time', () => {
-  it('I4, I10: with no crash every item runs once, every peer folds to the same finished job', () => {
-    fc.assert(
-      fc.property(meshes.filter(feasible), (mesh) => {
-        const report = simulate(mesh)
-        expect(report.problems).toEqual([])
-        expect(report.ranTwice).toBe(0)
-      }),
-      { numRuns: 100 },
-    )
-  })
-
-  it('I5: a session runs and grants only what its parent entries gave it; I9: no feed is reopened', () => {
-    fc.assert(
-      fc.property(meshes.filter(feasible), (mesh) => {
-        const world = new World({ ...mesh, checkViews: false })
-        world.connectAll()
-        world.submit(world.peers[0]!)
-        // A long item may outlast any guess; the queue is empty when nothing is left to happen.
-        while (world.clock.step());
-        const entries = world.everyEntry()
-        const byHash = new Map<EntryHash, Entry>(entries.map((entry) => [entry.hash, entry]))
-        for (const { session, body } of entries) {
-          if (body.type !== 'done' && body.type !== 'grant') continue
-          for (const { lo, hi, parent } of body.ranges) {
-            const claims = claimsOf(byHash.get(parent)!, mesh.items).filter(
-              (claim) => claim.lo < hi && claim.hi > lo,
-            )
-            expect(claims.every(({ owner }) => owner === session)).toBe(true)
-            expect(claims.reduce((n, c) => n + Math.min(hi, c.hi) - Math.max(lo, c.lo), 0)).toBe(
-              hi - lo,
-            )
-          }
-        }
-      }),
-      { numRuns: 100 },
-    )
-  })
-
+describe('a scheduler', () => {
   it('is total: whatever peers send, and in whatever order, nothing throws and what is kept adds up', () => {
-    const numbers = fc.array(fc.nat(1_000_000), { minLength: 10, maxLength: 80 })
     fc.assert(
       fc.property(numbers, numbers, (choices, events) => {
         const bench = new Bench(factsOf('a'))
@@ -78,63 +36,13 @@ describe('a mesh in virtual time', () => {
             const running = view.runningHere.reduce((sum, { lo, hi }) => sum + hi - lo, 0)
             expect(view.mine).toBeGreaterThanOrEqual(0)
             expect(view.done + view.mine).toBeLessThanOrEqual(view.items)
-            expect(running + view.mine).toBeLessThanOrEqual(view.items)
+            expect(running).toBeLessThanOrEqual(view.items)
             expect(view.runningHere.length).toBeLessThanOrEqual(bench.self.slots)
           }
         }
       }),
-      { numRuns: 200 },
+      { numRuns: 300 },
     )
-  })
-
-  it('a fixed chunk size is kept to, whoever runs the chunk', () => {
-    const world = new World({ seed: 4, peers: 6, items: 1_003, chunkSize: 10, idealSeconds: 20 })
-    world.connectAll()
-    const job = world.submit(world.peers[0]!)
-    while (world.clock.step());
-    let at = 0
-    for (const { lo, hi, originLo } of world.peers[3]!.scheduler.doneSpans(job)) {
-      expect([lo, originLo]).toEqual([at, at])
-      // Chunks with inline values may be told together.
-      expect(hi % 10 === 0 || hi === 1_003).toBe(true)
-      at = hi
-    }
-    expect(at).toBe(1_003)
-    expect(world.peers[3]!.scheduler.job(job)?.chunks).toBe(101)
-  })
-
-  it('I7: peers that stop in the middle hand over: nothing is lost, and an item runs again only where it was reclaimed', () => {
-    for (const seed of [1, 2, 3, 4, 5]) {
-      const { world, job } = withLeavers(seed)
-      for (const peer of world.peers.filter(({ live }) => live)) {
-        expect([seed, peer.scheduler.job(job)?.state]).toEqual([seed, 'finished'])
-      }
-      const reclaims = new Uint8Array(world.runs.length)
-      for (const { body } of world.everyEntry()) {
-        if (body.type !== 'reclaim') continue
-        for (const { lo, hi } of body.ranges) for (let i = lo; i < hi; i += 1) reclaims[i]! += 1
-      }
-      world.runs.forEach((count, i) => {
-        expect(count).toBeGreaterThanOrEqual(1)
-        expect(count).toBeLessThanOrEqual(1 + reclaims[i]!)
-      })
-      const twice = world.runs.filter((count) => count > 1).length
-      expect(twice).toBeLessThan(0.02 * world.runs.length)
-      expect(world.entries.release).toBeGreaterThan(0)
-      expect(world.entries.reclaim).toBeGreaterThan(0)
-    }
-  })
-
-  it('a peer that comes late gets work', () => {
-    const world = new World({ seed: 9, peers: 2, items: 2_000, idealSeconds: 20, spread: 1.5 })
-    const [author, late] = [world.peers[0]!, world.peers[1]!]
-    const job = world.submit(author)
-    world.clock.at(5_000, () => {
-      world.see(author, late)
-      world.see(late, author)
-    })
-    while (world.clock.step());
-    expect(author.scheduler.job(job)?.doneBy.get(late.id)).toBeGreaterThan(300)
   })
 })
 
@@ -142,26 +50,47 @@ describe('a mesh in virtual time', () => {
 function anyEvent(n: number, i: number, entries: readonly Entry[]): SchedulerEvent {
   const pick = (salt: number, size: number) => Math.floor(n / (salt * 3 + 1)) % size
   const facts = factsOf(['a', 'b', 'c', 'd'][pick(1, 4)]!, { slots: pick(2, 3) })
+  const { peer, session } = factsOf(['a', 'b', 'c', 'd'][pick(16, 4)]!)
   const from = facts.peer
-  const { session } = facts
   const job = pick(3, 5) === 0 ? ('e'.repeat(64) as JobId) : JOB
   const chunk = 1 + pick(4, 6)
   const rate = [undefined, -1, Number.NaN, 1e300, 100][pick(5, 5)]
   const nonce = 1 + pick(6, 9)
-  const running: never[] = []
+  const lo = pick(17, 24)
+  const running = [{ lo, hi: lo + 1 + pick(18, 9), ageMs: pick(19, 20_000) }]
   const some = entries.slice((i * 5) % entries.length, ((i * 5) % entries.length) + 6)
-  const timers = ['done', 'publish', 'steal', 'idle', 'retry', 'release', 'what'] as const
+  const done = some[0]?.hash ?? JOB
+  const proof = new TextEncoder().encode('nobody 1')
+  const timers = [
+    'done',
+    'publish',
+    'steal',
+    'idle',
+    'retry',
+    'release',
+    'reclaim',
+    'seeds',
+    'what',
+  ]
+  const alone = ['beat', 'lease', `${timers[pick(11, timers.length)]}|${job}`]
   const events: SchedulerEvent[] = [
     { type: 'entriesReceived', entries: some, from },
     { type: 'entriesReceived', entries: some, from: undefined },
     { type: 'peerSeen', facts },
-    { type: 'peerGone', peer: from, refused: false },
+    { type: 'peerHeard', facts: { ...facts, sessionNumber: pick(20, 3) } },
+    { type: 'peerGone', peer: from, refused: pick(21, 2) === 0 },
+    { type: 'heartbeat', from, last: pick(22, 2) === 0 },
+    { type: 'suspected', from, peer, session },
+    { type: 'jobAcknowledged', job, from },
+    { type: 'forkFound', job, first: proof, second: proof },
+    { type: 'resultLost', job, lo, hi: lo + pick(23, 30) - 3, done: done as Entry['hash'] },
+    { type: 'lending', on: pick(24, 3) > 0 },
     { type: 'stealRequested', from, session, job, nonce, rate, idle: pick(7, 4) - 1 },
     { type: 'stealAnswered', from, job, nonce, granted: pick(8, 2) === 0, running },
     { type: 'lifelineReceived', from, session, job, rate, idle: 1 },
     { type: 'chunkProgressed', chunk, reached: pick(9, 40) },
     { type: 'chunkReturned', chunk, retryMs: pick(10, 900) - 100 },
-    { type: 'timerFired', timer: `${timers[pick(11, timers.length)]}|${job}` },
+    { type: 'timerFired', timer: alone[pick(25, alone.length)]! },
     {
       type: 'chunkEnded',
       chunk,
@@ -177,14 +106,156 @@ function anyEvent(n: number, i: number, entries: readonly Entry[]): SchedulerEve
   return events[pick(0, events.length)]!
 }
 
-/** Ten peers, three of which stop cleanly while the job runs. */
-function withLeavers(seed: number): { world: World; job: JobId } {
-  const world = new World({ seed, peers: 10, items: 5_000, idealSeconds: 20, checkViews: false })
-  world.connectAll()
-  const job = world.submit(world.peers[0]!)
-  ;[3, 5, 8].forEach((number, i) => {
-    world.clock.at(3_000 + 2_000 * i, () => world.leave(world.peers[number]!))
-  })
-  while (world.clock.step());
-  return { world, job }
+// ---------------------------------------------------------------- forks
+
+const ITEMS = 60
+const author = peerOf('author')
+const forker = peerOf('forker')
+const witness = peerOf('witness')
+const spec = specOf('forked', ITEMS)
+const job = jobIdOf(spec)
+const verify = createVerifier()
+
+interface Owned {
+  readonly owners: OwnerSpan[]
+  readonly dones: DoneSpan[]
 }
+
+function fold(entries: readonly Entry[]): Owned {
+  const nothing = () => undefined
+  const listener = {
+    ownerChanged: nothing,
+    finalChanged: nothing,
+    rebuilt: nothing,
+    breach: nothing,
+    forked: nothing,
+  }
+  const all = new JobFold(job, listener, (first, second) => readForkProof(first, second, verify))
+  for (const entry of entries) all.add(entry)
+  return { owners: [...all.owners], dones: [...all.dones] }
+}
+
+function facts(who: TestPeer, name: string): PeerFacts {
+  return { peer: who.peer, session: sessionOf(name), sessionNumber: 1, slots: 1, speed: 1 }
+}
+
+/** A feed that grants, does and marks items of its half, and another future of it from `at` on. */
+function forkedFeed(length: number, at: number, more: number) {
+  const open = new FeedWriter(author, 'author', job)
+  const seeds = [{ lo: 0, hi: 30, to: sessionOf('forker') }]
+  const first = open.next({ type: 'job', spec, at: 0, seeds })
+  const write = (feed: FeedWriter, n: number, salt: number): void => {
+    const range = { lo: n, hi: n + 1, parent: first.hash }
+    const inline = { kind: 'inline' as const, bytes: Uint8Array.of(salt) }
+    const done = { ...range, failed: 0, elapsedMs: salt, chunks: 1, result: inline }
+    const to = sessionOf('author')
+    if ((n + salt) % 3 === 0)
+      feed.next({ type: 'grant', to, ranges: [{ ...range, epoch: 0, hop: 1 }] })
+    else feed.next({ type: 'done', ranges: [done] })
+  }
+  const one = new FeedWriter(forker, 'forker', job)
+  for (let n = 0; n < length; n++) write(one, n, 1)
+  const two = one.branch('forker', at)
+  for (let n = at - 1; n < at - 1 + more; n++) write(two, n, 2)
+  return { open, one, two }
+}
+
+const forks = fc
+  .record({ length: fc.integer({ min: 1, max: 12 }), more: fc.integer({ min: 1, max: 9 }) })
+  .chain(({ length, more }) =>
+    fc.record({
+      length: fc.constant(length),
+      more: fc.constant(more),
+      at: fc.integer({ min: 1, max: length }),
+      keys: fc.array(fc.nat(), { minLength: 40, maxLength: 40 }),
+    }),
+  )
+
+describe('I8', () => {
+  it('I8: two entries with one (feed, seq) make a proof, whichever a store had first', () => {
+    fc.assert(
+      fc.property(forks, fc.boolean(), ({ length, at, more }, swapped) => {
+        const { one, two } = forkedFeed(length, at, more)
+        const [held, late] = swapped ? [two, one] : [one, two]
+        const store = createMemoryStore({ self: witness.peer, sign: witness.sign })
+        expect(store.ingest(held.run()).status).toBe('ok')
+        // The longer of two futures may begin behind the other's end: it is pulled from where they part.
+        const result = store.ingest(late.run())
+        if (result.status !== 'fork') throw new Error(`${result.status} is no fork`)
+        const { author: by, session } = one.feed
+        expect(readForkProof(result.first, result.second, verify)).toEqual({
+          author: by,
+          session,
+          job,
+          seq: at,
+        })
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('I8: the proof becomes an entry, and every peer cuts the feed there, in any order, whichever future it has', () => {
+    fc.assert(
+      fc.property(forks, ({ length, at, more, keys }) => {
+        const { open, one, two } = forkedFeed(length, at, more)
+        const store = createMemoryStore({ self: witness.peer, sign: witness.sign })
+        store.ingest(one.run())
+        const found = store.ingest(two.run())
+        if (found.status !== 'fork') throw new Error('no fork')
+        const seen = new Scheduler({
+          self: facts(witness, 'witness'),
+          seal,
+          random: () => 0.5,
+          readFork: (first, second) => readForkProof(first, second, verify),
+        })
+        const known = [...open.entries, ...one.entries]
+        seen.handle({ type: 'entriesReceived', entries: known, from: undefined }, 0)
+        const { first, second } = found
+        const effects = seen.handle({ type: 'forkFound', job, first, second }, 1)
+        const written = effects.flatMap((it) => (it.type === 'append' ? [it.entry] : []))
+        const proof = written.filter(({ body }) => body.type === 'fork')
+        expect(proof).toHaveLength(1)
+        const before = one.entries.slice(0, at - 1)
+        const expected = fold([...open.entries, ...before, ...written])
+        // Where only what is common to both futures is known, there is nothing to cut.
+        expect(expected).toEqual(fold([...open.entries, ...before, ...written.slice(1)]))
+        for (const future of [one.entries, two.entries, [...one.entries, ...two.entries]]) {
+          const all = [...open.entries, ...future, ...written]
+          const shuffled = all
+            .map((entry, i) => ({ entry, key: keys[i % keys.length]! ^ (i * 2_654_435_761) }))
+            .sort((a, b) => a.key - b.key)
+            .map(({ entry }) => entry)
+          expect(fold(shuffled)).toEqual(expected)
+        }
+        expect([...seen.doneSpans(job)]).toEqual(expected.dones)
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  it('I8: a proof cuts the feed that forked, not one that carries the same session id, and not in another job', () => {
+    const { open, one } = forkedFeed(6, 3, 2)
+    // Somebody forks a feed of its own, written under the other's session id, which everybody knows.
+    const liar = peerOf('liar')
+    const a = new FeedWriter(liar, 'forker', job).many(3)
+    const b = a.branch('forker', 1)
+    b.next({ type: 'pause' })
+    // And one of the forker's feeds forks, but in another job.
+    const elsewhere = jobIdOf(specOf('elsewhere', ITEMS))
+    const c = new FeedWriter(forker, 'forker', elsewhere).many(2)
+    const d = c.branch('forker', 1)
+    d.next({ type: 'pause' })
+    const proofs = new FeedWriter(witness, 'witness', job)
+    for (const [first, second] of [
+      [a, b],
+      [c, d],
+    ] as const) {
+      const halves = { first: encodeRun(first.run()), second: encodeRun(second.run()) }
+      expect(readForkProof(halves.first, halves.second, verify)?.seq).toBe(1)
+      proofs.next({ type: 'fork', ...halves })
+    }
+    const all = [...open.entries, ...one.entries]
+    expect(fold([...all, ...proofs.entries])).toEqual(fold(all))
+    expect(fold([...proofs.entries, ...all])).toEqual(fold(all))
+  })
+})

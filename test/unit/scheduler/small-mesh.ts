@@ -36,6 +36,8 @@ export interface MeshOptions {
   /** Milliseconds that an item takes. */
   readonly itemMs: number
   readonly options?: JobOptions
+  /** This machine is far slower than it says. */
+  readonly slow?: string | undefined
   /** A crash loses what the peer wrote last, as a power cut does. */
   readonly losesTail?: boolean
 }
@@ -44,6 +46,7 @@ export interface MeshOptions {
 export type Problem = string
 
 const DELAY_MS = 40
+const SLOWNESS = 30
 const SETTLE_MS = 300_000
 
 /** A machine: its disk outlives its processes. */
@@ -56,7 +59,6 @@ export class Machine {
   scheduler: Scheduler | undefined
   /** Stopped (SIGSTOP) until then. */
   pausedUntil = 0
-  finished = false
   readonly running = new Map<number, Running>()
   readonly placed = new Map<number, ResultRef>()
   readonly timers = new Map<string, number>()
@@ -69,6 +71,16 @@ export class Machine {
     this.name = name
     this.mesh = mesh
     this.facts = factsOf(name)
+  }
+
+  get state(): string | undefined {
+    return this.scheduler?.job(JOB)?.state
+  }
+
+  /** Milliseconds that an item takes here. */
+  get itemMs(): number {
+    const { itemMs, slow } = this.mesh.options
+    return slow === this.name ? SLOWNESS * itemMs : itemMs
   }
 
   /** down -> up: a new session each time. */
@@ -85,7 +97,6 @@ export class Machine {
     })
     this.sessions.push(session)
     this.doneBefore = 0
-    this.finished = false
     const entries = [...this.disk.values()]
     if (entries.length > 0) this.on({ type: 'jobLoaded', entries })
   }
@@ -115,12 +126,13 @@ export class Machine {
   /** I2 as seen from outside: without LOST and FORK what is done stays done. */
   private check(scheduler: Scheduler): void {
     const done = scheduler.job(JOB)?.done ?? 0
-    if (done < this.doneBefore) this.mesh.problem(`${this.name}: ${this.doneBefore} done, now ${done}`)
+    if (done < this.doneBefore && !this.mesh.lost)
+      this.mesh.problem(`${this.name}: ${this.doneBefore} done, now ${done}`)
     this.doneBefore = done
   }
 
   private progress({ lo, hi, startedAt }: Running): number {
-    return Math.min(hi, lo + Math.floor((this.mesh.now - startedAt) / this.mesh.options.itemMs))
+    return Math.min(hi, lo + Math.floor((this.mesh.now - startedAt) / this.itemMs))
   }
 
   private ran({ lo, speculative }: Running, reached: number): void {
@@ -136,9 +148,11 @@ export class Machine {
     const { mesh } = this
     switch (effect.type) {
       case 'append':
-        return this.append(effect.entry)
+        this.append(effect.entry)
+        return
       case 'push':
-        return mesh.sync(this, effect.to)
+        mesh.sync(this, effect.to)
+        return
       case 'publish':
         for (const peer of mesh.machines) {
           if (peer !== this && mesh.random.int(10) < 8) mesh.sync(this, peer.facts.peer)
@@ -148,24 +162,28 @@ export class Machine {
         for (const peer of mesh.machines) if (peer !== this) mesh.syncBoth(this, peer)
         return
       case 'sendSteal':
-        return mesh.send(this, effect.to, (from, session) => ({
+        mesh.send(this, effect.to, (from, session) => ({
           ...effect,
           type: 'stealRequested',
           from,
           session,
         }))
+        return
       case 'answerSteal':
-        return this.answer(effect)
+        this.answer(effect)
+        return
       case 'sendLifeline':
-        return mesh.send(this, effect.to, (from, session) => ({
+        mesh.send(this, effect.to, (from, session) => ({
           ...effect,
           type: 'lifelineReceived',
           from,
           session,
         }))
+        return
       case 'sendHeartbeat': {
         const { last } = effect
-        for (const to of effect.to) mesh.send(this, to, (from) => ({ type: 'heartbeat', from, last }))
+        for (const to of effect.to)
+          mesh.send(this, to, (from) => ({ type: 'heartbeat', from, last }))
         return
       }
       case 'sendSuspicion': {
@@ -175,24 +193,26 @@ export class Machine {
         return
       }
       case 'startChunk':
-        return this.startChunk(effect)
+        this.startChunk(effect)
+        return
       case 'abortChunk': {
         const chunk = this.running.get(effect.chunk)
         if (chunk !== undefined) chunk.aborted = true
-        return mesh.at(mesh.now + 1, () => this.endChunk(effect.chunk, this.facts.session))
+        mesh.at(mesh.now + 1, () => this.endChunk(effect.chunk, this.facts.session))
+        return
       }
       case 'placeResult':
-        return this.place(effect)
+        this.place(effect)
+        return
       case 'setTimer':
-        return this.setTimer(effect.timer, effect.at)
+        this.setTimer(effect.timer, effect.at)
+        return
       case 'clearTimer':
         this.timers.delete(effect.timer)
         return
-      case 'jobFinished':
-        this.finished = true
-        return
       case 'breach':
-        return mesh.problem(`${this.name} accuses: ${effect.reason}`)
+        mesh.problem(`${this.name} accuses: ${effect.reason}`)
+        return
       default:
     }
   }
@@ -202,7 +222,8 @@ export class Machine {
     const { mesh } = this
     const feed = mesh.feedOf(entry.session)
     const last = feed.at(-1)
-    if (entry.session !== this.facts.session) mesh.problem('I9: wrote into the feed of another session')
+    if (entry.session !== this.facts.session)
+      mesh.problem('I9: wrote into the feed of another session')
     if (entry.seq !== feed.length + 1 || (last !== undefined && entry.prev !== last.hash)) {
       mesh.problem(`I9: entry ${entry.seq} after ${feed.length} entries`)
     }
@@ -213,7 +234,8 @@ export class Machine {
       if (result.kind === 'inline') continue
       const receipts = this.receipts.get(result.hash)
       if (receipts === undefined) mesh.problem('I3: a DONE before its result was placed')
-      else if (receipts.join() !== result.keepers.join()) mesh.problem('I3: other keepers than receipts')
+      else if (receipts.join() !== result.keepers.join())
+        mesh.problem('I3: other keepers than receipts')
     }
   }
 
@@ -222,7 +244,9 @@ export class Machine {
     const { to, job, nonce, granted, running } = effect
     const thief = mesh.machines.find(({ facts }) => facts.peer === to)
     const feed = mesh.feedOf(this.facts.session)
-    const written = feed.some(({ body }) => body.type === 'grant' && body.to === thief?.facts.session)
+    const written = feed.some(
+      ({ body }) => body.type === 'grant' && body.to === thief?.facts.session,
+    )
     if (granted && !written) mesh.problem('I3: a grant was answered before it was written')
     mesh.sync(this, to)
     mesh.send(this, to, (from) => ({ type: 'stealAnswered', from, job, nonce, granted, running }))
@@ -232,7 +256,7 @@ export class Machine {
     const { mesh } = this
     const started = { lo, hi, startedAt: mesh.now, speculative, aborted: false }
     this.running.set(chunk, started)
-    const { itemMs } = mesh.options
+    const { itemMs } = this
     const most = Math.max(itemMs, Math.ceil(budgetMs / itemMs) * itemMs)
     const { session } = this.facts
     mesh.at(mesh.now + Math.min((hi - lo) * itemMs, most), () => this.endChunk(chunk, session))
@@ -281,7 +305,10 @@ export class Machine {
     this.timers.set(timer, at)
     const fire = () => {
       if (this.facts.session !== session || this.timers.get(timer) !== at) return
-      if (this.pausedUntil > mesh.now) return mesh.at(this.pausedUntil + 1, fire)
+      if (this.pausedUntil > mesh.now) {
+        mesh.at(this.pausedUntil + 1, fire)
+        return
+      }
       this.timers.delete(timer)
       this.on({ type: 'timerFired', timer })
     }
@@ -297,12 +324,15 @@ export class SmallMesh {
   readonly runs: number[]
   readonly copies: number[]
   readonly problems: Problem[] = []
+  /** Results were lost: what is done may be taken back. */
+  lost = false
   now = 0
   private readonly queue: { at: number; order: number; run: () => void }[] = []
   private readonly feeds = new Map<SessionId, Entry[]>()
   private readonly cuts = new Set<string>()
   /** What was sent over a link before it broke does not arrive. */
   private readonly eras = new Map<string, number>()
+  private readonly lastArrival = new Map<string, number>()
   private order = 0
 
   constructor(options: MeshOptions) {
@@ -310,7 +340,9 @@ export class SmallMesh {
     this.random = new Random(options.seed)
     this.runs = new Array<number>(options.items).fill(0)
     this.copies = new Array<number>(options.items).fill(0)
-    this.machines = ['a', 'b', 'c', 'd'].slice(0, options.peers).map((name) => new Machine(name, this))
+    this.machines = ['a', 'b', 'c', 'd']
+      .slice(0, options.peers)
+      .map((name) => new Machine(name, this))
     for (const machine of this.machines) machine.start()
     for (const machine of this.machines) this.connect(machine)
   }
@@ -349,7 +381,11 @@ export class SmallMesh {
         const due = this.queue[i]!
         const first = this.queue[next]
         if (due.at > until) continue
-        if (first === undefined || due.at < first.at || (due.at === first.at && due.order < first.order)) {
+        if (
+          first === undefined ||
+          due.at < first.at ||
+          (due.at === first.at && due.order < first.order)
+        ) {
           next = i
         }
       }
@@ -365,7 +401,7 @@ export class SmallMesh {
   settle(): boolean {
     for (let waited = 0; waited < SETTLE_MS; waited += 500) {
       const up = this.machines.filter(({ scheduler }) => scheduler !== undefined)
-      if (up.every(({ finished }) => finished)) return true
+      if (up.every(({ state }) => state === 'finished')) return true
       this.pass(500)
     }
     return false
@@ -402,6 +438,27 @@ export class SmallMesh {
     }
   }
 
+  /** Ctrl-C: it hands over, and is gone a moment later. */
+  leave(machine: Machine): void {
+    machine.on({ type: 'stopping' })
+    const { session } = machine.facts
+    this.at(this.now + 500, () => {
+      if (machine.facts.session === session) this.crash(machine)
+    })
+  }
+
+  /** All copies of some result are gone, and `machine` finds out. */
+  lose(machine: Machine): void {
+    const spans = [...(machine.scheduler?.doneSpans(JOB) ?? [])]
+    const blobs = spans.filter(({ result }) => result.kind === 'blob')
+    if (blobs.length === 0) return
+    const { lo, hi, hash, result } = this.random.pick(blobs)
+    if (result.kind === 'blob')
+      for (const { blobs: held } of this.machines) held.delete(result.hash)
+    this.lost = true
+    machine.on({ type: 'resultLost', job: JOB, lo, hi, done: hash })
+  }
+
   restart(machine: Machine): void {
     if (machine.scheduler !== undefined) return
     this.at(this.now + 10, () => {
@@ -430,7 +487,11 @@ export class SmallMesh {
   }
 
   /** A message over the direct link: in order, unless the link breaks before it is there. */
-  send(from: Machine, to: PeerId, make: (from: PeerId, session: SessionId) => SchedulerEvent): void {
+  send(
+    from: Machine,
+    to: PeerId,
+    make: (from: PeerId, session: SessionId) => SchedulerEvent,
+  ): void {
     const other = this.machines.find(({ facts }) => facts.peer === to)
     if (other === undefined || other === from || !this.linked(from, other)) return
     const link = linkOf(from, other)
@@ -441,7 +502,10 @@ export class SmallMesh {
       if (other.pausedUntil > this.now) this.at(other.pausedUntil + 2, arrive)
       else other.on(event)
     }
-    this.at(this.now + 1 + this.random.int(DELAY_MS), arrive)
+    const way = from.name + other.name
+    const at = Math.max(this.lastArrival.get(way) ?? 0, this.now + 1 + this.random.int(DELAY_MS))
+    this.lastArrival.set(way, at)
+    this.at(at, arrive)
   }
 
   /** What `to` lacks of the feeds that `from` has on its disk. */

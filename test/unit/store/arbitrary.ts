@@ -55,6 +55,8 @@ const options: fc.Arbitrary<JobOptions> = fc.record(
     memoryBytes: uint,
     retries: uint,
     maxItemsPerWorker: uint,
+    replicas: fc.integer({ min: 1, max: 8 }),
+    speculate: fc.boolean(),
   },
   { requiredKeys: [] },
 )

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import type { DoneSpan, JobId, OwnerSpan } from '../../../src/scheduler/types.ts'
 import { decodeEntry, entryHash, jobIdOf } from '../../../src/store/entry-codec.ts'
+import {
+  MAX_SESSIONS_PER_AUTHOR,
+  MAX_WAITING_JOB_BYTES,
+  MAX_WAITING_JOBS,
+} from '../../../src/store/limits.ts'
 import { decodeRun, encodeRun } from '../../../src/store/run-codec.ts'
 import type { Run, Store } from '../../../src/store/types.ts'
 import {
@@ -41,6 +46,8 @@ export function storeCompliance(implementation: Implementation): void {
   describe(`${implementation.name}: forks`, () => forks(open))
   describe(`${implementation.name}: serving runs`, () => serving(open))
   describe(`${implementation.name}: jobs and views`, () => jobsAndViews(open))
+  describe(`${implementation.name}: collected jobs`, () => collected(open))
+  describe(`${implementation.name}: limits`, () => limits(open))
   describe(`${implementation.name}: life`, () => life(open))
   describe(`${implementation.name}: blobs`, () => blobs(open, implementation.files))
 }
@@ -418,6 +425,131 @@ function jobsAndViews(open: () => Promise<Store>): void {
   })
 }
 
+function collected(open: () => Promise<Store>): void {
+  it('drops a job, and takes nothing of it in again', async () => {
+    const store = await open()
+    const feed = theirs().many(3)
+    store.ingest(feed.run(1, 2))
+    store.stageJob(recordOf(spec, other.peer, 'finished'))
+    expect(store.isCollected(job)).toBe(false)
+    await store.collectJob(job)
+    expect(store.isCollected(job)).toBe(true)
+    expect(await store.jobs()).toEqual([])
+    expect(store.heads(job)).toEqual([])
+    expect(store.ingest(feed.run())).toEqual({ status: 'ok', entries: [] })
+    store.stageJob(recordOf(spec, other.peer, 'running'))
+    store.stageView({ ...EMPTY_VIEW, job, ownersPut: [span] })
+    await store.flush()
+    expect(await store.jobs()).toEqual([])
+    expect(await collect(store.ownerSpans(job))).toEqual([])
+    expect(await collect(store.entries(job))).toEqual([])
+    await store.collectJob(job)
+  })
+
+  it('refuses to append to it, and says why', async () => {
+    const store = await open()
+    await store.collectJob(job)
+    const error = { code: 'ERR_MESH_JOB_COLLECTED', details: { job } }
+    expect(() => store.append(mine().next())).toThrowError(expect.objectContaining(error))
+  })
+
+  it('forgets it after the given time of running, not before', async () => {
+    const store = await open()
+    const young = jobIdOf(specOf('young'))
+    await store.ageTombstones(1e6, 1000)
+    await store.collectJob(job)
+    await store.ageTombstones(600, 1000)
+    await store.collectJob(young)
+    await store.ageTombstones(399, 1000)
+    expect([store.isCollected(job), store.isCollected(young)]).toEqual([true, true])
+    await store.ageTombstones(1, 1000)
+    expect([store.isCollected(job), store.isCollected(young)]).toEqual([false, true])
+    const feed = theirs().many(1)
+    expect(store.ingest(feed.run())).toEqual({ status: 'ok', entries: feed.entries })
+  })
+
+  it('collects what is being deleted, and what is being collected, once', async () => {
+    const store = await open()
+    store.ingest(theirs().many(50).run())
+    await Promise.all([
+      store.deleteJob(job),
+      store.collectJob(job),
+      store.collectJob(job),
+      store.deleteJob(job),
+    ])
+    expect(store.isCollected(job)).toBe(true)
+    expect(store.ingest(theirs().many(1).run())).toEqual({ status: 'ok', entries: [] })
+  })
+}
+
+const EMPTY_VIEW = { ownersRemoved: [], ownersPut: [], doneRemoved: [], donePut: [] }
+const span: OwnerSpan = {
+  lo: 0,
+  hi: 1,
+  epoch: 0,
+  hop: 0,
+  hash: entryHashOf('span'),
+  owner: sessionOf('span'),
+}
+
+function limits(open: () => Promise<Store>): void {
+  const feedOf = (name: string, session = name): FeedWriter =>
+    new FeedWriter(other, session, jobIdOf(specOf(name)))
+
+  it('lets the oldest jobs go whose JOB does not come', async () => {
+    const store = await open()
+    const known = new FeedWriter(other, 'known', job)
+    known.next({ type: 'job', spec, at: 1, seeds: [] })
+    store.ingest(known.run())
+    for (let i = 0; i < MAX_WAITING_JOBS + 3; i++) store.ingest(feedOf(`w${i}`).many(1).run())
+    await store.flush()
+    const held = (i: number) => store.heads(jobIdOf(specOf(`w${i}`))).length
+    await expect.poll(() => [0, 1, 2].map(held)).toEqual([0, 0, 0])
+    expect([held(3), held(MAX_WAITING_JOBS + 2)]).toEqual([1, 1])
+    expect(store.heads(job)).toHaveLength(1)
+    // Its JOB makes it one like others, and it may come again.
+    const late = new FeedWriter(self, 'late', jobIdOf(specOf('w0')))
+    late.next({ type: 'job', spec: specOf('w0'), at: 1, seeds: [] })
+    await expect.poll(() => store.ingest(late.run())).toMatchObject({ status: 'ok' })
+    expect(store.ingest(feedOf('w0').many(1).run())).toMatchObject({ entries: [{ seq: 1 }] })
+  })
+
+  it('takes in no more of a job without JOB than its share, until the JOB is there', async () => {
+    const store = await open()
+    const feed = theirs()
+    const reason = 'x'.repeat(1000)
+    for (let from = 1; ; from += 500) {
+      for (let i = 0; i < 500; i++) feed.next({ type: 'cancel', reason })
+      const result = store.ingest(feed.run(from))
+      expect(result.status).toBe('ok')
+      if (result.status === 'ok' && result.entries.length === 0) break
+      expect(from * 1000).toBeLessThan(MAX_WAITING_JOB_BYTES)
+      await store.flush()
+    }
+    const held = store.head(job, feed.feed)!.seq
+    const opening = theirs('opening')
+    opening.next({ type: 'job', spec, at: 1, seeds: [] })
+    expect(store.ingest(opening.run())).toMatchObject({ entries: [{ seq: 1 }] })
+    expect(store.ingest(feed.run(held + 1))).toMatchObject({ status: 'ok' })
+    expect(store.head(job, feed.feed)!.seq).toBe(held + 500)
+  })
+
+  it('takes in so many sessions of one author, and others after', async () => {
+    const store = await open()
+    const opening = new FeedWriter(self, 'opening', job)
+    opening.next({ type: 'job', spec, at: 1, seeds: [] })
+    store.ingest(opening.run())
+    for (let i = 0; i < MAX_SESSIONS_PER_AUTHOR; i++) store.ingest(theirs(`${i}`).many(1).run())
+    expect(store.heads(job)).toHaveLength(MAX_SESSIONS_PER_AUTHOR + 1)
+    expect(store.ingest(theirs('more').many(1).run())).toEqual({ status: 'ok', entries: [] })
+    const first = theirs('0').many(2)
+    expect(store.ingest(first.run())).toMatchObject({ entries: [{ seq: 2 }] })
+    const third = new FeedWriter(peerOf('third'), 'third', job).many(1)
+    expect(store.ingest(third.run())).toMatchObject({ entries: [{ seq: 1 }] })
+    await store.flush()
+  })
+}
+
 function life(open: () => Promise<Store>): void {
   it('keeps small values by name', async () => {
     const store = await open()
@@ -523,6 +655,25 @@ function blobs(open: () => Promise<Store>, files: boolean): void {
     let size = 0
     for await (const part of blobs.read(hash)) size += part.length
     expect(size).toBe(300_000)
+  })
+
+  it('lists what it holds, each with its age since it was put last', async () => {
+    const { blobs } = await open()
+    const a = await blobs.put(Buffer.from('a'))
+    const b = await blobs.write(parts('bb'))
+    const gone = await blobs.put(Buffer.from('gone'))
+    await blobs.delete(gone.hash)
+    const list = async () =>
+      new Map((await collect(blobs.list())).map((each) => [each.hash, each] as const))
+    const first = await list()
+    expect([...first.keys()].sort()).toEqual([a.hash, b.hash].sort())
+    expect(first.get(b.hash)?.sizeBytes).toBe(2)
+    for (const { ageMs } of first.values()) expect(ageMs).toBeGreaterThanOrEqual(0)
+    const before = performance.now()
+    await blobs.put(Buffer.from('a'))
+    const second = await list()
+    expect(second.get(a.hash)!.ageMs).toBeLessThanOrEqual(performance.now() - before)
+    expect(second.get(b.hash)!.ageMs).toBeGreaterThan(second.get(a.hash)!.ageMs)
   })
 
   it.runIf(!files)('has no paths in memory', async () => {

@@ -8,7 +8,8 @@ import {
   type PeerId,
   ZERO_HASH,
 } from '../../../src/scheduler/types.ts'
-import type { CborValue } from '../../../src/store/cbor-values.ts'
+import { CborReader } from '../../../src/store/cbor-reader.ts'
+import { type CborValue, encodeCbor } from '../../../src/store/cbor-values.ts'
 import {
   decodeEntry,
   encodeEntry,
@@ -20,12 +21,14 @@ import {
 import {
   MAX_ARGS_BYTES,
   MAX_ENTRY_BYTES,
+  MAX_KEEPERS,
   MAX_RANGES,
   MAX_RUN_BYTES,
   MAX_RUN_ENTRIES,
 } from '../../../src/store/limits.ts'
 import { jobValue, readJobValue } from '../../../src/store/records.ts'
 import { decodeRun, encodeRun } from '../../../src/store/run-codec.ts'
+import { readSpec, specValue } from '../../../src/store/spec-codec.ts'
 import { entryBody, entryHeader, jobSpec, storedJob } from './arbitrary.ts'
 import { blobHashOf, entryHashOf, peerOf, sessionOf, specOf } from './fixtures.ts'
 
@@ -312,6 +315,17 @@ describe('job ids', () => {
     expect(() => jobIdOf({ ...spec, options: { args } })).toThrowError(/args/)
     expect(() => jobIdOf({ ...spec, options: { timeLimitMs: 0.5 } })).toThrowError(/timeLimitMs/)
     expect(() => jobIdOf({ ...spec, nonce: 'x' })).toThrowError(/nonce/)
+  })
+
+  it.each([0, MAX_KEEPERS + 1])('are refused for %d replicas, also when read', (replicas) => {
+    const spec = specOf('a')
+    expect(() => jobIdOf({ ...spec, options: { replicas } })).toThrowError(/replicas/)
+    const value = specValue({ ...spec, options: { replicas: 1, speculate: true } })
+    const read = () => readSpec(new CborReader(encodeCbor(value)))
+    expect(read().options).toEqual({ replicas: 1, speculate: true })
+    const options = value[3] as CborValue[]
+    expect(options.splice(options.indexOf(1), 1, replicas)).toEqual([1])
+    expect(read).toThrowError(/replicas/)
   })
 })
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { jobIdOf } from '../../../src/store/entry-codec.ts'
@@ -103,45 +103,6 @@ describe('level store over restarts', () => {
 })
 
 describe('level store in trouble', () => {
-  async function filled(): Promise<string> {
-    const dir = await tempDir()
-    const feed = new FeedWriter(other, 's', job).many(300)
-    for (let i = 0; i < 2; i++) {
-      const store = await openStore({ dir, self: self.peer, sign: self.sign })
-      store.ingest(feed.run(1 + i * 150, 150 + i * 150))
-      await store.close()
-    }
-    return dir
-  }
-
-  const damages: [string, (db: string, files: string[]) => Promise<void>][] = [
-    ['CURRENT is gone', (db) => rm(join(db, 'CURRENT'))],
-    [
-      'a table is gone',
-      async (db, files) => {
-        const tables = files.filter((file) => file.endsWith('.ldb'))
-        expect(tables).not.toHaveLength(0)
-        for (const table of tables) await rm(join(db, table))
-      },
-    ],
-    [
-      'the manifest is cut short',
-      async (db, files) => {
-        const manifest = join(db, files.find((file) => file.startsWith('MANIFEST'))!)
-        await truncate(manifest, 20)
-      },
-    ],
-  ]
-  it.each(damages)('says so when %s', async (_, damage) => {
-    const dir = await filled()
-    const db = join(dir, 'db')
-    await damage(db, await readdir(db))
-    const error = await open(dir).catch((reason: unknown) => reason)
-    expect(error).toMatchObject({ code: 'ERR_MESH_STORE_DAMAGED' })
-    expect(String(error)).toContain(dir)
-    expect(String(error)).toContain('Move that folder away')
-  })
-
   it('refuses a second open in this process, and the first goes on', async () => {
     const dir = await tempDir()
     const store = await open(dir)

@@ -149,7 +149,10 @@ class Recorder {
       this.notes.push(message)
       queueMicrotask(() => this.look())
     }
-    const logger: Logger = { ...{ debug: note, info: note, warn: note, error: note }, child: () => logger }
+    const logger: Logger = {
+      ...{ debug: note, info: note, warn: note, error: note },
+      child: () => logger,
+    }
     return logger
   }
 

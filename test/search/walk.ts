@@ -1,0 +1,5 @@
+import { Prng } from '../sim/prng.ts'
+import type { Bounds } from './bounds.ts'
+import type { Invariant, Move } from './context.ts'
+import type { Broken } from './explore.ts'
+import { Model } from './model.ts'
