@@ -26,6 +26,17 @@ export function diskFull(path: string, cause: unknown): MeshError {
   )
 }
 
+/** A database whose files are not what LevelDB wrote: it says so, or looks for what is not there. */
+export function isCorruption(error: unknown): boolean {
+  for (const each of [error, (error as { cause?: unknown } | undefined)?.cause]) {
+    const code = errorCode(each)
+    if (code === 'LEVEL_CORRUPTION') return true
+    const wrong = /invalid argument|input\/output error|no such file|comparator/i
+    if (code === 'LEVEL_IO_ERROR' && wrong.test(String(each))) return true
+  }
+  return false
+}
+
 /** A folder that may not be written, said by the file system or, in words, by LevelDB. */
 export function isReadOnly(error: unknown): boolean {
   const code = errorCode(error)

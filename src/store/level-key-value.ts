@@ -2,7 +2,15 @@ import { open, readdir, realpath, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { isMeshError, MeshError } from '../base/errors.ts'
-import { damaged, diskFull, errorCode, isDiskFull, isReadOnly, readOnly } from './fs-errors.ts'
+import {
+  damaged,
+  diskFull,
+  errorCode,
+  isCorruption,
+  isDiskFull,
+  isReadOnly,
+  readOnly,
+} from './fs-errors.ts'
 import type { Change, KeyValue, Row } from './key-value.ts'
 import type { KeyRange } from './keys.ts'
 import {
@@ -55,7 +63,7 @@ function openError(folder: string, error: unknown): unknown {
   if (errorCode(cause) === 'LEVEL_LOCKED') return locked(folder, error)
   if (isDiskFull(error)) return diskFull(folder, error)
   if (isReadOnly(error)) return readOnly(folder, error)
-  if (errorCode(error)?.startsWith('LEVEL_') === true) {
+  if (isCorruption(error)) {
     return damaged(folder, cause instanceof Error ? cause.message : String(cause), error)
   }
   return error
@@ -203,11 +211,6 @@ class LevelKeyValue implements KeyValue {
     }
     return isDiskFull(error) ? diskFull(this.folder, error) : error
   }
-}
-
-function isCorruption(error: unknown): boolean {
-  if (errorCode(error) === 'LEVEL_CORRUPTION') return true
-  return errorCode((error as { cause?: unknown } | undefined)?.cause) === 'LEVEL_CORRUPTION'
 }
 
 function stopped(cause?: unknown): MeshError {

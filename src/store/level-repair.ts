@@ -5,7 +5,7 @@ import { Level } from 'level'
 import { isMeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { readJsonFile, writeFileAtomic } from './atomic-file.ts'
-import { damaged, diskFull, errorCode, isDiskFull, isMissing } from './fs-errors.ts'
+import { damaged, diskFull, errorCode, isCorruption, isDiskFull, isMissing } from './fs-errors.ts'
 import { type LevelOptions, openLevel } from './level-key-value.ts'
 import { MAX_DAMAGED_COPIES } from './limits.ts'
 import type { VerifyEnd } from './signatures.ts'
@@ -91,7 +91,7 @@ export async function repairLevel(due: DueRepair, options: RepairOptions): Promi
     return { reason, copy, ...swept }
   } catch (error) {
     if (isDiskFull(error)) throw diskFull(dir, error)
-    if (errorCode(error)?.startsWith('LEVEL_') !== true) throw error
+    if (!isCorruption(error)) throw error
     throw damaged(folder, `${reason}, and it cannot be repaired`, error, START_ANEW)
   }
 }

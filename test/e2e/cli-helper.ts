@@ -57,12 +57,15 @@ export class Bench {
     )
   }
 
-  /** Starts `mesh …`; `stdin` undefined: closed at once. */
-  start(argv: readonly string[], options: { stdin?: string | 'open' } = {}): Running {
+  /** Starts `mesh …`; `stdin` undefined: closed at once. `clockHours`: its wall clock is so far ahead. */
+  start(
+    argv: readonly string[],
+    options: { stdin?: string | 'open'; clockHours?: number } = {},
+  ): Running {
     const { MESH_DATA: _, ...env } = process.env
     const child = spawn(process.execPath, [CLI, ...argv], {
       cwd: this.dir,
-      env: { ...env, XDG_DATA_HOME: this.path('xdg') },
+      env: { ...env, XDG_DATA_HOME: this.path('xdg'), ...wrongClock(options.clockHours) },
       stdio: 'pipe',
     })
     this.running.add(child)
@@ -117,18 +120,18 @@ export class Bench {
   }
 
   /** A peer that is ready, and its ticket. */
-  async join(folder: string, ...flags: string[]): Promise<Running & { readonly ticket: string }> {
-    const peer = this.start([
-      'join',
-      ...flags,
-      '--data',
-      this.path(folder),
-      '--name',
-      folder,
-      '--no-mdns',
-      '--listen',
-      '/ip4/127.0.0.1/tcp/0',
-    ])
+  join(folder: string, ...flags: string[]): Promise<Running & { readonly ticket: string }> {
+    return this.joinWith({}, folder, ...flags)
+  }
+
+  async joinWith(
+    options: { clockHours?: number },
+    folder: string,
+    ...flags: string[]
+  ): Promise<Running & { readonly ticket: string }> {
+    const folderFlags = ['--data', this.path(folder), '--name', folder]
+    const listen = ['--no-mdns', '--listen', '/ip4/127.0.0.1/tcp/0']
+    const peer = this.start(['join', ...flags, ...folderFlags, ...listen], options)
     const [, ticket] = await peer.saysOut(/^ {2}mesh join (\S+)$/m)
     return { ...peer, ticket: ticket! }
   }
@@ -137,6 +140,13 @@ export class Bench {
     for (const child of this.running) child.kill('SIGKILL')
     await rm(this.dir, { recursive: true, force: true, maxRetries: 5 })
   }
+}
+
+/** Date in every process that is started with this is wrong by so much. */
+function wrongClock(hours: number | undefined): Record<string, string> {
+  if (hours === undefined) return {}
+  const code = `const R=Date,o=${hours * 3_600_000};globalThis.Date=class extends R{constructor(...a){a.length===0?super(R.now()+o):super(...a)}static now(){return R.now()+o}}`
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(code)}` }
 }
 
 export function lines(text: string): unknown[] {

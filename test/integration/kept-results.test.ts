@@ -170,7 +170,11 @@ describe('an author that goes for good', () => {
   })
 
   it('items whose input nobody has fail, with ERR_MESH_INPUT_LOST', async () => {
-    const one = await start({ name: 'one', cores: 1, upkeepTimes: { ...QUICK, custodyAfterMs: 1e6 } })
+    const one = await start({
+      name: 'one',
+      cores: 1,
+      upkeepTimes: { ...QUICK, custodyAfterMs: 1e6 },
+    })
     const ticket = await one.mesh.ticket()
     const author = await start({ name: 'author', ticket, cores: 0 })
     const two = await start({ name: 'two', ticket, cores: 0 })

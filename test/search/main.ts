@@ -1,15 +1,18 @@
 import { parseArgs } from 'node:util'
-import { type ActionBug, DEFAULT_BOUNDS, type FoldBug } from './bounds.ts'
+import { type ActionBug, type Bounds, DEFAULT_BOUNDS, type FoldBug } from './bounds.ts'
 import { explore, tell } from './explore.ts'
+import { type WalkResult, walk } from './walk.ts'
 
 const USAGE = `Searches every state of a small mesh (any order of deliveries, crashes, restarts, forks) for a broken invariant.
 
   node dist/bench/search.js [--peers 2] [--items 2] [--seeds 1-2:1,2-3:2] [--grants 1] [--releases 0] [--crashes 1] [--restarts 0]
                             [--suspicions 0] [--forks 0] [--tail kept|undelivered|any] [--loses-received] [--coarse]
                             [--job-everywhere] [--salt text] [--bug name] [--fold-bug name] [--max-states 4000000]
+                            [--walks 0] [--seed 1]
 
 --seeds lo-hi:peer,… as in the JOB, which peer 0 writes; the rest is its own. --coarse: only the smallest and the largest chunks, grants
-and RECLAIMs. --bug and --fold-bug plant a bug (test/search/bounds.ts names them).`
+and RECLAIMs. --bug and --fold-bug plant a bug (test/search/bounds.ts names them). --walks N takes N random ways through
+bounds too large for a search, instead of all; a failure names its seed.`
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean', default: false } as const
@@ -32,6 +35,8 @@ const { values } = parseArgs({
     bug: { ...text, multiple: true, default: [] },
     'fold-bug': { ...text, multiple: true, default: [] },
     'max-states': { ...text, default: '4000000' },
+    walks: { ...text, default: '0' },
+    seed: { ...text, default: '1' },
     help: flag,
   },
 })
@@ -41,7 +46,7 @@ else main()
 
 function main(): void {
   const seeds = values.seeds.split(',').filter((seed) => seed !== '')
-  const result = explore({
+  const bounds: Bounds = {
     ...DEFAULT_BOUNDS,
     peers: Number(values.peers),
     items: Number(values.items),
@@ -63,7 +68,20 @@ function main(): void {
     actionBugs: values.bug as ActionBug[],
     foldBugs: values['fold-bug'] as FoldBug[],
     maxStates: Number(values['max-states']),
-  })
+  }
+  if (Number(values.walks) > 0) report(walk(bounds, Number(values.seed), Number(values.walks)))
+  else search(bounds)
+}
+
+function report({ walks, steps, broken }: WalkResult): void {
+  console.log(`${walks} walks, ${steps} steps`)
+  if (broken === undefined) return
+  console.log(`seed ${broken.seed}: ${tell(broken)}`)
+  process.exitCode = 1
+}
+
+function search(bounds: Bounds): void {
+  const result = explore(bounds)
   const { states, steps, views, entries, truncated, broken, elapsedMs } = result
   console.log(
     `${states} states${truncated ? ' (cut short)' : ''}, ${steps} steps, ${views} sets of entries, ${entries} entries, ${(elapsedMs / 1000).toFixed(1)} s`,

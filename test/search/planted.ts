@@ -92,6 +92,13 @@ export const PLANTED: readonly Planted[] = [
     steps: 2,
   },
   {
+    name: 'nobody gives up on a live session that does not know of its ranges, after a fork',
+    actionBugs: ['neverGivesUp'],
+    bounds: { peers: 3, items: 1, grants: 1, crashes: 1, forks: 1, jobEverywhere: true },
+    breaks: ['I6'],
+    steps: 14,
+  },
+  {
     name: 'DONE makes nothing final',
     foldBugs: ['doneIgnored'],
     bounds: { peers: 2, items: 1, grants: 1 },

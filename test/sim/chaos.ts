@@ -48,13 +48,13 @@ export function drawScenario(
   const prng = new Prng(seed * 2654435761 + 17)
   const options = { ...drawOptions(seed, prng), ...fixed }
   const horizonMs = options.submitMs + options.idealSeconds * prng.between(600, 2_500)
-  return { options, faults: drawFaults(prng, kinds, options.peers, horizonMs) }
+  return { options, faults: drawFaults(prng, kinds, options, horizonMs) }
 }
 
 function drawOptions(
   seed: number,
   prng: Prng,
-): Partial<SimOptions> & { peers: number; submitMs: number; idealSeconds: number } {
+): Partial<SimOptions> & Pick<SimOptions, 'peers' | 'submitMs' | 'idealSeconds' | 'authorSlots'> {
   const items = Math.ceil(Math.exp(prng.between(0, Math.log(3_000))))
   return {
     seed,
@@ -78,7 +78,7 @@ function drawOptions(
 function drawFaults(
   prng: Prng,
   kinds: ReadonlySet<FaultKind>,
-  peers: number,
+  { peers, authorSlots }: Pick<SimOptions, 'peers' | 'authorSlots'>,
   horizonMs: number,
 ): Faults {
   const has = (kind: FaultKind): boolean => kinds.has(kind) && prng.chance(0.5)
@@ -86,8 +86,8 @@ function drawFaults(
   const byzantine = has('byzantine') ? drawByzantine(prng, peers) : []
   const bad = new Set(byzantine.map(({ peer }) => peer))
   const honest = [...Array(peers).keys()].filter((peer) => !bad.has(peer))
-  // Somebody honest stays for good.
-  const survivor = prng.pick(honest) ?? 0
+  // Somebody honest who lends slots stays for good.
+  const survivor = prng.pick(honest.slice(authorSlots === 0 ? 1 : 0)) ?? 0
   const draw = { prng, honest, survivor, horizonMs }
   const crashes = [
     ...(has('crash') ? drawCrashes(draw, false, false) : []),

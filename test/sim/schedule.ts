@@ -1,5 +1,6 @@
 import type { Crash, Faults, Leave, Pause } from './faults.ts'
 import { copyFolder, type Host } from './host.ts'
+import type { Process } from './process.ts'
 import type { World } from './world.ts'
 
 /** What a stopping peer has sent, and the receipts for its last results, have arrived by then. */
@@ -80,11 +81,9 @@ function scheduleLeave(world: World, { peer, atMs, returnMs }: Leave): void {
       return
     process.leave()
     clock.after(LEAVE_MS, () => {
-      if (
-        process.alive &&
-        kill(world, host, false, returnMs === undefined) &&
-        returnMs !== undefined
-      ) {
+      if (!process.alive) return
+      end(world, host, process, { power: false, forGood: returnMs === undefined })
+      if (returnMs !== undefined) {
         clock.at(Math.max(returnMs, clock.now), () => comeBack(world, host))
       }
     })
@@ -101,6 +100,16 @@ export function comeBack(world: World, host: Host): void {
 export function kill(world: World, host: Host, power: boolean, forGood: boolean): boolean {
   const { process } = host
   if (process === undefined || !mayGo(world, host, forGood)) return false
+  end(world, host, process, { power, forGood })
+  return true
+}
+
+function end(
+  world: World,
+  host: Host,
+  process: Process,
+  { power, forGood }: { power: boolean; forGood: boolean },
+): void {
   if (!process.stopped) world.capacity(host, false)
   process.replica.lose(power)
   process.die()
@@ -108,7 +117,6 @@ export function kill(world: World, host: Host, power: boolean, forGood: boolean)
   host.powered = !power
   host.expected = !forGood
   world.links.died(process, power)
-  return true
 }
 
 /** A job whose last holder goes for good is lost, and rightly: some honest peer that stays must have its JOB. */

@@ -60,8 +60,20 @@ describe('mesh status', () => {
   })
 
   test('says who is missing, a full disk, and what a leaving peer hands on', async () => {
-    const gone = peerInfo({ ...other, state: 'away', connected: false, lastSeenMs: 180_000, lost: true })
-    const mute = peerInfo({ id: '55'.repeat(32), name: 'mute', self: false, state: 'silent', lastSeenMs: 12_000 })
+    const gone = peerInfo({
+      ...other,
+      state: 'away',
+      connected: false,
+      lastSeenMs: 180_000,
+      lost: true,
+    })
+    const mute = peerInfo({
+      id: '55'.repeat(32),
+      name: 'mute',
+      self: false,
+      state: 'silent',
+      lastSeenMs: 12_000,
+    })
     const left = peerInfo({ id: '66'.repeat(32), name: 'bye', self: false, state: 'left' })
     const running = fakeBackend([], {
       peers: async () => [peerInfo(), gone, mute, left],

@@ -81,9 +81,12 @@ describe('times and sizes', () => {
     ['1.5g', 1.5e9],
   ])('--keep-size %s', (text, value) => expect(bytes(text)).toBe(value))
 
-  test.each(['', '7', 'd', '-1d', '7y', '1e3d', '40000d', 'constructor'])('days refuse %j', (text) => {
-    expect(() => days(text)).toThrow(/such as 7d/)
-  })
+  test.each(['', '7', 'd', '-1d', '7y', '1e3d', '40000d', 'constructor'])(
+    'days refuse %j',
+    (text) => {
+      expect(() => days(text)).toThrow(/such as 7d/)
+    },
+  )
 
   test.each(['', '7', 'GB', '-1GB', '5XB', '99999999TB'])('sizes refuse %j', (text) => {
     expect(() => bytes(text)).toThrow(/such as 10GB/)
