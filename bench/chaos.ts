@@ -16,7 +16,8 @@ const USAGE = `Runs a job over real processes while they are killed, stopped, cu
 
 --seeds N runs N seeds from --seed on, or as many as begin within --minutes. --work: CPU seconds of the job.
 --faults: seconds within which faults begin. --down: how many peers may be down at once.
---bytes: size of an item's value (0: a number); by default seeds take turns.`
+--bytes: size of an item's value (0: a number); by default seeds take turns.
+One seed in four lets idle peers copy what is slow elsewhere.`
 
 const { values } = parseArgs({
   options: {
@@ -44,6 +45,7 @@ function optionsOf(seed: number): ChaosOptions {
     faultsMs: Number(values.faults) * 1000,
     maxDown: Number(values.down),
     valueBytes: bytes,
+    speculate: seed % 4 === 0,
     submitterToo: values.submitter === 'too' || (values.submitter === 'both' && seed % 2 === 1),
     ...(values.kinds === undefined ? {} : { kinds: values.kinds.split(',') as FaultKind[] }),
     ...(values.network === undefined

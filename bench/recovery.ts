@@ -24,8 +24,13 @@ type End = 'kill' | 'stop' | 'leave'
 interface Round {
   /** After the ideal of the one core that is left, s. */
   readonly lateS: number
+  /** Time that the other peer's worker had nothing to run, from the end of the one to the end of the job, s. */
+  readonly idleS: number
   readonly lost: number
+  /** Items in hand on the one that ended. */
   readonly twice: number
+  /** Items that an idle peer ran a copy of. */
+  readonly copies: number
   /** CPU of what ran twice, ms: a chunk is about 250. */
   readonly twiceMs: number
 }
@@ -102,6 +107,7 @@ async function endOne(how: End): Promise<Round> {
     await scene.time('both', 400)
     const { job, records } = await scene.submit('job', ITEMS)
     for await (const { done } of job.watch()) if (done >= PART_DONE * ITEMS) break
+    const pid = scene.swarm.pid(1)
     const endedAt = Date.now()
     if (how === 'kill') await scene.swarm.kill(1)
     else if (how === 'stop') await scene.swarm.stop(1, true)
@@ -111,12 +117,17 @@ async function endOne(how: End): Promise<Round> {
     await leaving
     const executions = await readExecutions(records)
     const leftMs = (workOf(ITEMS) - doneBy(executions, endedAt)) / rate
-    const ran = executions.length - new Set(executions.map(({ item }) => item)).size
+    const again = repeats(executions)
+    const inHand = again.filter((item) =>
+      executions.some((one) => one.item === item && one.peerPid === pid && one.startedAt < endedAt),
+    )
     return {
       lateS: (finishedAt - endedAt - leftMs) / 1000,
+      idleS: (finishedAt - endedAt - busyMs(executions, pid, endedAt)) / 1000,
       lost: wrongValues(values, ITEMS, 0).length,
-      twice: ran,
-      twiceMs: repeats(executions).reduce((sum, item) => sum + costOf(item) * MEAN_ITEM_MS, 0),
+      twice: inHand.length,
+      copies: again.length - inHand.length,
+      twiceMs: inHand.reduce((sum, item) => sum + costOf(item) * MEAN_ITEM_MS, 0),
     }
   } finally {
     await scene.close()
@@ -141,6 +152,16 @@ function doneBy(executions: readonly Execution[], at: number): number {
   return sum
 }
 
+/** Time that workers of other peers than `pid` spent on items after `from`, ms. */
+function busyMs(executions: readonly Execution[], pid: number, from: number): number {
+  let sum = 0
+  for (const { peerPid, startedAt, endedAt } of executions) {
+    if (peerPid === pid || endedAt === undefined || endedAt <= from) continue
+    sum += endedAt - Math.max(startedAt, from)
+  }
+  return sum
+}
+
 function repeats(executions: readonly Execution[]): number[] {
   const seen = new Set<number>()
   const again: number[] = []
@@ -161,8 +182,8 @@ async function endings(how: End, what: string, target: string): Promise<void> {
   const most = (pick: (round: Round) => number): number => Math.max(...rounds.map(pick))
   row(
     what,
-    `median ${median(late).toFixed(2)} s (${Math.min(...late).toFixed(2)} to ${Math.max(...late).toFixed(2)}), lost ${most((r) => r.lost)}, ` +
-      `run twice at most ${most((r) => r.twice)} items, ${most((r) => r.twiceMs).toFixed(0)} ms`,
+    `median ${median(late).toFixed(2)} s (${Math.min(...late).toFixed(2)} to ${Math.max(...late).toFixed(2)}), idle ${median(rounds.map((r) => r.idleS)).toFixed(2)} s, lost ${most((r) => r.lost)}, ` +
+      `run twice at most ${most((r) => r.twice)} items (${most((r) => r.twiceMs).toFixed(0)} ms)`,
     target,
   )
 }

@@ -59,6 +59,8 @@ export interface JoinOptions {
   readonly keep?: { readonly days?: number; readonly bytes?: number }
   /** Bytes of the disk to leave free (default 512 MB, or 2 % of a small disk): below, the peer takes no work and keeps nothing. */
   readonly minFree?: number
+  /** Seconds of silence after which this peer takes another one for lost, and its work is taken over: 5 to 3600, default 10. */
+  readonly lease?: number
   /** What is logged to stderr, as JSON lines: 'debug', 'info', 'warn' (default), 'error' or 'silent'. */
   readonly logLevel?: LogLevel
 }
@@ -73,6 +75,7 @@ const JOIN_OPTIONS = [
   'mdns',
   'keep',
   'minFree',
+  'lease',
   'logLevel',
 ] as const
 const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
@@ -135,6 +138,9 @@ function checkOptions(options: object, known: readonly string[]): void {
     }
     if (key === 'minFree' && typeof value !== 'number') {
       throw invalid(key, `minFree must be a number of bytes, not ${describe(value)}`)
+    }
+    if (key === 'lease' && typeof value !== 'number') {
+      throw invalid(key, `lease must be a number of seconds, not ${describe(value)}`)
     }
     if (key === 'mdns' && typeof value !== 'boolean') {
       throw invalid(key, `mdns must be true or false, not ${describe(value)}`)

@@ -12,6 +12,7 @@ import { eventsBetween, viewOf } from '../lib/mesh-events.ts'
 import {
   type CommonOptions,
   coresOption,
+  positiveNumber,
   repeated,
   withCommonOptions,
   withPeerOptions,
@@ -31,6 +32,7 @@ interface JoinFlags extends CommonOptions {
   readonly keep?: number
   readonly keepSize?: number
   readonly minFree?: number
+  readonly lease?: number
 }
 
 type OnHandOn = (
@@ -68,6 +70,11 @@ export function register(program: Command, app: App): void {
       'disk space to leave free; below, no work is taken (default: 512MB, or 2 % of a small disk)',
       bytes,
     )
+  command.option(
+    '--lease <seconds>',
+    'a peer that is silent so long is taken for lost, 5 to 3600 (default: 10)',
+    positiveNumber('seconds'),
+  )
   withCommonOptions(withPeerOptions(command)).action(
     async (ticket: string | undefined, flags: JoinFlags) =>
       app.finish(await join(app.context, ticket, flags)),
@@ -92,6 +99,7 @@ async function join(
       ...(flags.name === undefined ? {} : { name: flags.name }),
       ...keepOptions(flags),
       ...(flags.minFree === undefined ? {} : { minFree: flags.minFree }),
+      ...(flags.lease === undefined ? {} : { lease: flags.lease }),
       ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
     })
     await run(context, backend, dataDir, flags, interrupt)

@@ -19,6 +19,7 @@ export interface PeerOptions {
   readonly embedded?: boolean
   readonly keep?: { readonly days?: number; readonly bytes?: number }
   readonly minFree?: number
+  readonly lease?: number
   readonly verbose?: boolean
 }
 

@@ -38,6 +38,8 @@ export interface OpenOptions {
   readonly keep?: KeepOptions
   /** Bytes of the disk that are left free; default 512 MB or 2 % of the disk, whichever is smaller. */
   readonly minFree?: number
+  /** Seconds of silence after which another peer is taken for lost; default 10. */
+  readonly lease?: number
   /** Waiting times of the upkeep; shorter in tests. */
   readonly upkeepTimes?: Partial<UpkeepTimes>
   readonly logger?: Logger
@@ -124,6 +126,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
           ...(options.minFree !== undefined && { minFreeBytes: checkMinFree(options.minFree) }),
           ...(options.upkeepTimes !== undefined && { times: options.upkeepTimes }),
         },
+        ...(options.lease !== undefined && { leaseMs: checkLease(options.lease) }),
         onFailure: (error) => folder.onFailure(error),
       },
       reach: async (peer) => {
@@ -178,6 +181,12 @@ function checkKeep(keep: KeepOptions = {}): KeepRules {
 function checkMinFree(bytes: number): number {
   if (bytes >= 0 && Number.isFinite(bytes)) return bytes
   throw wrongOption('minFree', `minFree must be a number of bytes from 0 up, not ${bytes}`)
+}
+
+/** Under two heartbeats every pause of a busy machine would be a death. */
+function checkLease(seconds: number): number {
+  if (seconds >= 5 && seconds <= 3600) return Math.round(seconds * 1000)
+  throw wrongOption('lease', `lease must be from 5 to 3600 seconds, not ${seconds}`)
 }
 
 function wrongOption(option: string, message: string): MeshError {

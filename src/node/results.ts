@@ -53,7 +53,9 @@ async function read(
       const state = parts.scheduler.job(job)?.state
       // Of a job that runs, what is lost runs again in a while (keepers.ts); the reader stays.
       const comesAgain = wait && (state === 'running' || state === 'paused')
-      if (comesAgain && parts.scheduler.doneAt(job, span.lo)?.hash !== span.hash) return undefined
+      const replaced =
+        state !== undefined && parts.scheduler.doneAt(job, span.lo)?.hash !== span.hash
+      if (replaced) return undefined
       signal?.throwIfAborted()
       if (!comesAgain && performance.now() >= until) throw unreadable(parts, span, keepers, cause)
       await pause(KEEPER_RETRY_MS, signal)

@@ -6,7 +6,7 @@ import type { OwnerSpan } from './types.ts'
 /** What the STARTs say of the range that comes next: run so many items at most; undefined: the first item is given up. */
 export function cautiousSize(run: JobRun, owner: OwnerSpan, lo: number): number | undefined {
   if (owner.epoch < START_EPOCH) return Number.POSITIVE_INFINITY
-  const starts = run.fold.startsAt(lo, owner.owner)
+  const starts = run.fold.deathsAt(lo)
   if (starts.length === 0) return Number.POSITIVE_INFINITY
   const smallest = Math.min(...starts.map((start) => start.hi - start.lo))
   const sessions = new Set(starts.map(({ session }) => session))

@@ -156,9 +156,9 @@ export class JobFold {
     return cut !== undefined && cut.author === author && seq >= cut.seq
   }
 
-  /** STARTs over an item by other sessions than `session`, the latest owner last. */
-  startsAt(item: number, session: SessionId): StartMark[] {
-    return this.marks.startsAt(item, session)
+  /** STARTs over an item whose sessions were given up. */
+  deathsAt(item: number): StartMark[] {
+    return this.marks.deathsAt(item)
   }
 
   /** FAILs without a DONE over them, in item order. */
@@ -301,9 +301,12 @@ export class JobFold {
         }
         this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
         return
+      case 'reclaim':
+        this.marks.reclaim(entry)
+        this.applyOwnership(entry)
+        return
       case 'grant':
       case 'release':
-      case 'reclaim':
         this.applyOwnership(entry)
         return
       case 'done':

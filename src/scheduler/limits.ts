@@ -51,6 +51,8 @@ export const PREFETCH_RTTS = 2
 export const DEFAULT_RTT_MS = 30
 /** Less work than this for the thief is not worth an entry, a message and a chunk. */
 export const MIN_GRANT_MS = 10
+/** What was handed on so often goes only to a thief with an idle slot: it must not wander among peers that are all about to be free. */
+export const MAX_HOPS_AHEAD = 6
 /** A thief without an idle slot asks ahead: it has about a round trip and this much to do before it starts on what it is granted. */
 export const THIEF_BUSY_MS = PREFETCH_MS / 2
 

@@ -1,19 +1,31 @@
 import type { IntervalMap } from './interval-map.ts'
-import type { DoneSpan, Entry, FailedSpan, Range, SessionId } from './types.ts'
+import type { DoneSpan, Entry, EntryHash, FailedSpan, Range, SessionId } from './types.ts'
 
-/** A START: this session was about to run these items. */
+/** A START: this session was about to run these items, which it owned by `parent`. */
 export interface StartMark extends Range {
   readonly session: SessionId
+  readonly parent: EntryHash
 }
 
 /** What STARTs and FAILs say, item by item. Both are rare: lists do. */
 export class Marks {
   private starts: StartMark[] = []
+  /** RECLAIMs by the entry that they supersede. */
+  private readonly reclaims = new Map<EntryHash, (Range & { readonly session: SessionId })[]>()
   private fails: FailedSpan[] = []
 
   start({ body, session }: Entry): void {
     if (body.type !== 'start') return
-    for (const { lo, hi } of body.ranges) this.starts.push({ lo, hi, session })
+    for (const { lo, hi, parent } of body.ranges) this.starts.push({ lo, hi, parent, session })
+  }
+
+  reclaim({ body, session }: Entry): void {
+    if (body.type !== 'reclaim') return
+    for (const { lo, hi, parent } of body.ranges) {
+      const known = this.reclaims.get(parent)
+      if (known === undefined) this.reclaims.set(parent, [{ lo, hi, session }])
+      else known.push({ lo, hi, session })
+    }
   }
 
   fail({ body }: Entry): void {
@@ -24,12 +36,19 @@ export class Marks {
   clear(): void {
     this.starts = []
     this.fails = []
+    this.reclaims.clear()
   }
 
-  startsAt(item: number, session: SessionId): StartMark[] {
+  /** STARTs over an item whose session was given up by another one: what it owned the item by was RECLAIMed. */
+  deathsAt(item: number): StartMark[] {
     return this.starts.filter(
-      (mark) => mark.lo <= item && item < mark.hi && mark.session !== session,
+      (mark) => covers(mark, item) && this.wasReclaimed(mark.parent, item, mark.session),
     )
+  }
+
+  private wasReclaimed(parent: EntryHash, item: number, from: SessionId): boolean {
+    const reclaims = this.reclaims.get(parent) ?? []
+    return reclaims.some((range) => covers(range, item) && range.session !== from)
   }
 
   /** A DONE beats a FAIL; of two FAILs over an item the one that comes first in the order of (lo, code, message) is told. */
@@ -51,6 +70,10 @@ export class Marks {
     }
     return told
   }
+}
+
+function covers({ lo, hi }: Range, item: number): boolean {
+  return lo <= item && item < hi
 }
 
 function compare(a: string, b: string): number {

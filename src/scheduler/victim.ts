@@ -3,6 +3,7 @@ import type { JobRun, Lifeline } from './job-run.ts'
 import {
   LIFELINE_TTL_MS,
   MAX_GRANT_RANGES,
+  MAX_HOPS_AHEAD,
   MAX_LIFELINES_HELD,
   MAX_NONCES,
   MAX_RUNNING_LISTED,
@@ -124,6 +125,7 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
   const facts = core.peers.get(thief.peer)
   // It lends nothing any more: it is leaving.
   if (facts?.slots === 0) return false
+  if (thief.idle === 0 && tailHop(run) >= MAX_HOPS_AHEAD) return false
   const { self } = core
   const perMs = run.rate.perMs
   const rate = thief.rate
@@ -150,6 +152,12 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
   core.append(run, { type: 'grant', to: thief.session, ranges })
   if (run.author !== thief.peer) core.pushToAuthor(run)
   return true
+}
+
+/** How often the last item here was handed on. */
+function tailHop(run: JobRun): number {
+  for (const { hi } of run.todo.rangesBackwards()) return run.fold.owners.at(hi - 1)?.hop ?? 0
+  return 0
 }
 
 /** When a slot here is expected to be free: at the end of a chunk's time, or of its item when items take longer. */

@@ -29,10 +29,11 @@ export function diskFull(path: string, cause: unknown): MeshError {
 /** A database whose files are not what LevelDB wrote: it says so, or looks for what is not there. */
 export function isCorruption(error: unknown): boolean {
   for (const each of [error, (error as { cause?: unknown } | undefined)?.cause]) {
-    const code = errorCode(each)
-    if (code === 'LEVEL_CORRUPTION') return true
-    const wrong = /invalid argument|input\/output error|no such file|comparator/i
-    if (code === 'LEVEL_IO_ERROR' && wrong.test(String(each))) return true
+    if (errorCode(each) === 'LEVEL_CORRUPTION') return true
+    // Some of its errors have no code.
+    const wrong =
+      /corruption:|IO error: .*: (invalid argument|input\/output error|no such file)|comparator/i
+    if (wrong.test(String(each))) return true
   }
   return false
 }

@@ -146,7 +146,7 @@ export class OwnRules {
     return this.write(info, session, { type: 'done', ranges: [{ ...range, result }] })
   }
 
-  /** Tails of what is not started, to each other session. */
+  /** Tails of what is not started, to each other session that is not known to have forked. */
   private grants(info: ViewInfo, session: number, todo: readonly Piece[]): OwnMoves['grants'] {
     const { layout } = this
     let left = 0
@@ -154,7 +154,7 @@ export class OwnRules {
     const tails = this.sizes(left).map((size) => this.granted(info, tailOf(todo, size)))
     const grants: { to: number; entry: number }[] = []
     for (let to = 0; to < layout.sessions; to += 1) {
-      if (layout.peerOf(to) === layout.peerOf(session)) continue
+      if (layout.peerOf(to) === layout.peerOf(session) || info.cut[to] !== 0) continue
       for (const ranges of tails) {
         const body = { type: 'grant', to: layout.sessionId(to), ranges } as const
         grants.push({ to, entry: this.write(info, session, body) })

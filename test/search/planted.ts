@@ -59,7 +59,7 @@ export const PLANTED: readonly Planted[] = [
   {
     name: 'a peer that starts again goes on writing its old feed, whole as it was',
     actionBugs: ['continuesFeed'],
-    bounds: { peers: 2, items: 2, grants: 1, crashes: 1, restarts: 1 },
+    bounds: { peers: 2, items: 2, crashes: 1, restarts: 1 },
     breaks: ['I7'],
     steps: 4,
   },

@@ -10,7 +10,7 @@ const COUNTERS = ['grants', 'releases', 'crashes', 'restarts', 'suspicions', 'fo
 export type Counter = (typeof COUNTERS)[number]
 
 /** Starts that are left to an item: 1 + RECLAIMs - starts. More than this many cannot be told apart, so no more are made. */
-export const MAX_SLACK = 9
+export const MAX_SLACK = 15
 
 /**
  * One world as a row of 32-bit numbers: of each peer what it is doing and its view, then what each item may still be started, then the

@@ -10,7 +10,7 @@ const LOOK_MS = 3_000
  */
 export function watchKeepers(world: World, job: JobId): void {
   const { clock, options } = world
-  if (!options.checked || world.doomed.size === 0) return
+  if (!options.checked || world.doomed.size + world.faults.byzantine.length === 0) return
   const look = (): void => {
     const process = world.prng.pick(world.honest().filter(({ stopped }) => !stopped))
     const spans = [...(process?.brain.scheduler?.doneSpans(job) ?? [])]

@@ -192,7 +192,8 @@ export class World {
     const job = simHash(JSON.stringify(spec)) as JobId
     const submit = (): void => {
       const { process } = author
-      if (process === undefined) this.clock.after(100, submit)
+      // A stopped or dead peer takes no command.
+      if (process === undefined || process.stopped) this.clock.after(100, submit)
       else process.run('io', () => process.handle({ type: 'submitted', job, spec, at: 0 }))
     }
     this.clock.at(this.options.submitMs, submit)

@@ -24,6 +24,8 @@ export interface ChaosOptions {
   readonly maxDown?: number
   /** Bytes of a value: above some, results are blobs on keepers. 0: numbers. */
   readonly valueBytes?: number
+  /** Idle peers may copy what is slow elsewhere, which runs it twice. */
+  readonly speculate?: boolean
   readonly kinds?: readonly FaultKind[]
   readonly network?: 'namespaces' | 'proxies'
   /** How long the job may take once the faults are over, besides its CPU time. */
@@ -127,7 +129,11 @@ class ChaosRun {
       valueBytes: this.options.valueBytes ?? 0,
     }
     const started = Date.now()
-    const job = await mesh.submit(TASK, { range: [0, this.items] }, { args, detach: true })
+    const job = await mesh.submit(
+      TASK,
+      { range: [0, this.items] },
+      { args, detach: true, speculate: this.options.speculate ?? false },
+    )
     this.job = job.id
     this.log(`job ${job.id.slice(0, 8)} of ${this.items} items, by peer ${this.submitter}`)
     const faults = Promise.all(this.schedule.map((fault) => this.inflict(fault, started)))
@@ -165,7 +171,12 @@ class ChaosRun {
   }
 
   async report(network: ChaosNetwork['kind']): Promise<ChaosReport> {
-    const tally = tallyOf(this.items, await readExecutions(this.records), this.lapses)
+    const tally = tallyOf(
+      this.items,
+      await readExecutions(this.records),
+      this.lapses,
+      this.options.speculate ?? false,
+    )
     const { neverRan, unexplained } = tally
     if (this.job !== '' && neverRan.length > 0) {
       this.problems.push(`${neverRan.length} items never ran: ${neverRan.slice(0, 10)}`)

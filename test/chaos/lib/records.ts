@@ -53,6 +53,8 @@ export interface Tally {
     readonly stopped: number
     /** … on one that was cut off for longer than a lease. */
     readonly cut: number
+    /** It overlaps another run of the item: an idle peer's copy of what was slow elsewhere. */
+    readonly copied: number
   }
   /** Runs beyond the first that nothing excuses. */
   readonly unexplained: readonly { readonly item: number; readonly runs: readonly Execution[] }[]
@@ -60,16 +62,19 @@ export interface Tally {
 
 /** A chunk ends after about 250 ms and one item, and its DONE is written some ms later; on a busy machine all takes longer. */
 const IN_HAND_MS = 2_500
+/** A copy is of a chunk, not of an item: the first items of it may be done before the copy of them begins. */
+const COPY_MS = 1_000
 /** What lasts less is no death: the lease is 10 s. */
 const LAPSE_MS = 8_000
 /** After a lapse: until the others are heard again, and what they did meanwhile is known. */
 const RETURN_MS = 4_000
 
-/** Counts what ran more often than once, and whether a lapse excuses it. */
+/** Counts what ran more often than once, and whether a lapse (or, where allowed, speculation) excuses it. */
 export function tallyOf(
   items: number,
   executions: readonly Execution[],
   lapses: readonly Lapse[],
+  speculate: boolean,
 ): Tally {
   const byItem = new Map<number, Execution[]>()
   for (const execution of executions) {
@@ -80,12 +85,14 @@ export function tallyOf(
   const neverRan: number[] = []
   for (let item = 0; item < items; item += 1) if (!byItem.has(item)) neverRan.push(item)
   const deaths = lapses.filter(({ from, until }) => until - from >= LAPSE_MS)
-  const twice = { killed: 0, stopped: 0, cut: 0 }
+  const twice = { killed: 0, stopped: 0, cut: 0, copied: 0 }
   const unexplained: { item: number; runs: Execution[] }[] = []
   for (const [item, runs] of byItem) {
     runs.sort((a, b) => a.startedAt - b.startedAt)
     const free = new Set(deaths)
-    for (let extra = 1; extra < runs.length; extra += 1) {
+    const copies = speculate ? copiesAmong(runs) : 0
+    twice.copied += copies
+    for (let extra = 1 + copies; extra < runs.length; extra += 1) {
       const excuse = [...free].find((lapse) => runs.some((run) => inHand(run, lapse)))
       if (excuse === undefined) {
         unexplained.push({ item, runs })
@@ -98,6 +105,13 @@ export function tallyOf(
     }
   }
   return { items, executions: executions.length, neverRan, twice, unexplained }
+}
+
+/** Runs that began while another one of the item was under way. */
+function copiesAmong(runs: readonly Execution[]): number {
+  return runs.filter((run, i) =>
+    runs.slice(0, i).some(({ endedAt }) => run.startedAt < (endedAt ?? Infinity) + COPY_MS),
+  ).length
 }
 
 /** Whether that run was in hand when the lapse began, or was begun before its session knew what it had missed. */

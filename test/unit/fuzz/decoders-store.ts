@@ -23,6 +23,8 @@ import {
   readHeadValue,
   readJobValue,
   readOwnerValue,
+  readWaitingValue,
+  waitingValue,
 } from '../../../src/store/records.ts'
 import { decodeRun, encodeRun, readRun } from '../../../src/store/run-codec.ts'
 import { createVerifier } from '../../../src/store/signatures.ts'
@@ -226,6 +228,15 @@ export const storeDecoders: readonly Decoder[] = [
       return [records.map(({ length }) => length), damage]
     },
     codes: [],
+    canonical: false,
+  }),
+  decoder({
+    name: 'stored waiting mark',
+    covers: [`${RECORDS}#readWaitingValue`],
+    form: 'bytes',
+    values: fc.tuple(fc.maxSafeNat(), fc.maxSafeNat()),
+    write: ([bytes, order]) => waitingValue(bytes, order),
+    read: (bytes) => readWaitingValue(buffer(bytes)),
     canonical: false,
   }),
 ]

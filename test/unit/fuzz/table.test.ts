@@ -26,6 +26,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/atomic-file.ts#readJsonFile': 'files.test.ts, through mesh.json and identity.json',
   'src/store/mesh-file.ts#loadMesh': 'files.test.ts',
   'src/store/identity.ts#loadOrCreateIdentity': 'files.test.ts',
+  'src/store/level-repair.ts#readDueRepair': 'files.test.ts',
   'src/store/folder-lock.ts#readLock': 'files.test.ts',
   'src/store/fs-errors.ts#readOnly': 'makes an error',
   'src/client/results.ts#readBatches':

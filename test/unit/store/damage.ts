@@ -1,4 +1,15 @@
-import { open, readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises'
+import {
+  cp,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import type { DoneSpan, EntryHash } from '../../../src/scheduler/types.ts'
@@ -27,7 +38,14 @@ export async function openAgain(dir: string, more: Partial<OpenStoreOptions> = {
 }
 
 /** The feeds of a filled folder as their authors have them. */
-export function authored(): { theirs: FeedWriter; mine: FeedWriter; past: FeedWriter } {
+let written: ReturnType<typeof write> | undefined
+
+export function authored(): ReturnType<typeof write> {
+  written ??= write()
+  return written
+}
+
+function write(): { theirs: FeedWriter; mine: FeedWriter; past: FeedWriter } {
   const theirs = new FeedWriter(other, 'theirs', runningJob)
   theirs.next({ type: 'job', spec: running, at: 1, seeds: [] })
   theirs.many(THEIRS)
@@ -53,11 +71,24 @@ const done = (lo: number, hash: EntryHash): DoneSpan => ({
  */
 export async function filled(): Promise<string> {
   const dir = await tempDir()
+  template ??= fill(await mkdtemp(join(tmpdir(), 'mesh-filled-')))
+  await cp(await template, dir, { recursive: true })
+  return dir
+}
+
+/** Made once, copied for each test; remove it after all. */
+let template: Promise<string> | undefined
+
+export async function removeTemplate(): Promise<void> {
+  if (template !== undefined) await rm(await template, { recursive: true })
+}
+
+async function fill(dir: string): Promise<string> {
   const { theirs, mine, past } = authored()
   for (let start = 0; start < 5; start++) {
     // What the last start writes stays in the log.
     const writeBufferBytes = start < 4 ? 16 * 1024 : 1024 * 1024
-    const store = await openAgain(dir, { writeBufferBytes })
+    const store = await openStore({ dir, self: self.peer, sign: self.sign, writeBufferBytes })
     if (start === 0) {
       store.ingest(past.run())
       store.stageJob(recordOf(ended, other.peer, 'finished'))

@@ -1,0 +1,1 @@
+import '../test/search/main.ts'

@@ -1,0 +1,17 @@
+import type { FaultKind } from './chaos.ts'
+
+/** A random scenario that failed once, and what it found. */
+export interface KeptSeed {
+  readonly seed: number
+  readonly kinds: 'all' | readonly FaultKind[]
+  readonly found: string
+}
+
+/** Each is replayed as a test (docs/failure-handling.md, "How it is proved"). */
+export const KEPT_SEEDS: readonly KeptSeed[] = [
+  {
+    seed: 1973,
+    kinds: 'all',
+    found: 'losers of a race of RECLAIMs counted as deaths: an item failed',
+  },
+]
