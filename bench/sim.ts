@@ -47,10 +47,6 @@ const first = Number(values.seed)
 const number = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : Number(text)
 
-if (values.help) console.log(USAGE)
-else if (values.chaos) chaos()
-else table()
-
 /** Drops what is not given, so that it does not hide a default. */
 function given(
   options: {
@@ -190,3 +186,7 @@ function table(): void {
     }
   }
 }
+
+if (values.help) console.log(USAGE)
+else if (values.chaos) chaos()
+else table()

@@ -16,8 +16,7 @@ import { serveControl } from './control/server.ts'
 import type { Peer, PeerConfig } from './peer.ts'
 import type { KeepRules } from './retention.ts'
 import type { MeshBackend } from './types.ts'
-import type { StallSignal } from './upkeep.ts'
-import type { UpkeepTimes } from './upkeep-times.ts'
+import type { StallSignal, UpkeepConfig } from './upkeep.ts'
 import { decodeTicket } from './wire/ticket.ts'
 
 export interface OpenOptions {
@@ -40,8 +39,8 @@ export interface OpenOptions {
   readonly minFree?: number
   /** Seconds of silence after which another peer is taken for lost; default 10. */
   readonly lease?: number
-  /** Waiting times of the upkeep; shorter in tests. */
-  readonly upkeepTimes?: Partial<UpkeepTimes>
+  /** Waiting times, and what the disk says; for tests. */
+  readonly upkeep?: Pick<UpkeepConfig, 'times' | 'space'>
   readonly logger?: Logger
 }
 
@@ -124,7 +123,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
           embedded: options.embedded ?? false,
           stall,
           ...(options.minFree !== undefined && { minFreeBytes: checkMinFree(options.minFree) }),
-          ...(options.upkeepTimes !== undefined && { times: options.upkeepTimes }),
+          ...options.upkeep,
         },
         ...(options.lease !== undefined && { leaseMs: checkLease(options.lease) }),
         onFailure: (error) => folder.onFailure(error),

@@ -82,8 +82,12 @@ export function malformed(entry: Entry, items: number): string | undefined {
   return undefined
 }
 
-/** What an entry claims; of a JOB the seeds, and the rest for its author's session. */
+/** What an entry claims, in item order; of a JOB the seeds, and the rest for its author's session. */
 export function claimsOf(entry: Entry, items: number): Claim[] {
+  return claimed(entry, items).sort((a, b) => a.lo - b.lo)
+}
+
+function claimed(entry: Entry, items: number): Claim[] {
   const { body } = entry
   switch (body.type) {
     case 'job':

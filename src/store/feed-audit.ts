@@ -48,15 +48,16 @@ export class FeedAuditor {
     this.verify = verify
   }
 
-  /** The audit of the feed before, when this row begins another. */
+  /** The audit of the feed before, when this row begins another. ERR_MESH_PROTOCOL for a key that is cut short. */
   add(key: Buffer, value: Buffer): FeedAudit | undefined {
     let ended: FeedAudit | undefined
+    const seq = readNumber(key, NAME_END)
     if (this.current === undefined || this.name.compare(key, 0, NAME_END) !== 0) {
       ended = this.end()
       this.name = key.subarray(0, NAME_END)
       this.current = new FeedWalk(jobOfKey(key), feedOfKey(key), this.verify)
     }
-    this.current.add(readNumber(key, NAME_END), value)
+    this.current.add(seq, value)
     return ended
   }
 

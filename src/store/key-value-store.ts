@@ -446,7 +446,7 @@ export class KeyValueStore implements Store {
       if (audit !== undefined) found.set(feedName(audit.feed), audit)
     }
     for await (const [key, value] of this.rows(jobRange(PREFIX.entry, job))) {
-      keep(auditor.add(key, value))
+      keep(this.whole(() => auditor.add(key, value)))
     }
     keep(auditor.end())
     const whole = heads.every((head) => {

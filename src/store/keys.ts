@@ -1,4 +1,5 @@
 import type { JobId } from '../scheduler/types.ts'
+import { protocolError } from './cbor-reader.ts'
 import type { FeedId } from './types.ts'
 
 /**
@@ -110,7 +111,9 @@ export function writeNumber(bytes: Buffer, value: number, offset: number): Buffe
   return bytes
 }
 
+/** ERR_MESH_PROTOCOL when it is cut short: the disk changed what was written. */
 export function readNumber(bytes: Buffer, offset: number): number {
+  if (bytes.length < offset + 8) throw protocolError('a stored number is cut short')
   return bytes.readUInt32BE(offset) * 2 ** 32 + bytes.readUInt32BE(offset + 4)
 }
 

@@ -41,7 +41,7 @@ async function start(options: OpenOptions = {}): Promise<Rig> {
     mdns: false,
     listen: ['/ip4/127.0.0.1/tcp/0'],
     cores: 1,
-    upkeepTimes: QUICK,
+    upkeep: { times: QUICK },
     ...options,
     dataDir,
   })
@@ -73,6 +73,13 @@ const connected = (rig: Rig, count: number) =>
 const bulky = defineTask({
   name: 'bulky',
   run: (x: number) => `${x}:`.padEnd(2_000, 'x'),
+})
+const slowTask = defineTask({
+  name: 'slow',
+  run: async (x: number) => {
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    return `${x}:`.padEnd(2_000, 'x')
+  },
 })
 const values = (n: number) => Array.from({ length: n }, (_, x) => `${x}:`.padEnd(2_000, 'x'))
 
@@ -128,7 +135,7 @@ describe('results on two peers', () => {
       name: 'two',
       ticket: await one.mesh.ticket(),
       cores: 1,
-      upkeepTimes: { ...QUICK, joinDelayMs: 60_000 },
+      upkeep: { times: { ...QUICK, joinDelayMs: 60_000 } },
     })
     await connected(two, 1)
     const told: number[] = []
@@ -148,14 +155,7 @@ describe('an author that goes for good', () => {
     const author = await start({ name: 'author', ticket, cores: 0 })
     await connected(author, 2)
     const items = Array.from({ length: 400 }, (_, i) => i)
-    const slow = defineTask({
-      name: 'slow',
-      run: async (x: number) => {
-        await new Promise((resolve) => setTimeout(resolve, 5))
-        return `${x}:`.padEnd(2_000, 'x')
-      },
-    })
-    const job = await author.mesh.submit(slow, { items }, { detach: true })
+    const job = await author.mesh.submit(slowTask, { items }, { detach: true })
     expect(job.heldBy).toHaveLength(2)
     await kill(author)
     await rm(author.dataDir, { recursive: true, force: true })
@@ -173,7 +173,7 @@ describe('an author that goes for good', () => {
     const one = await start({
       name: 'one',
       cores: 1,
-      upkeepTimes: { ...QUICK, custodyAfterMs: 1e6 },
+      upkeep: { times: { ...QUICK, custodyAfterMs: 1e6 } },
     })
     const ticket = await one.mesh.ticket()
     const author = await start({ name: 'author', ticket, cores: 0 })
@@ -273,5 +273,66 @@ describe('forgetting', () => {
     await two.backend.peer.replication.settled()
     expect(await one.mesh.jobs()).toEqual([])
     expect(await (await two.mesh.job(job.id)).collect()).toEqual(values(200))
+  })
+})
+
+describe('a disk that fills', () => {
+  it('stops taking work, says so, and goes on when there is room; nothing is lost', async () => {
+    const disk = { freeBytes: 1e10, totalBytes: 1e11 }
+    const one = await start({
+      name: 'one',
+      upkeep: { times: { ...QUICK, diskEveryMs: 20 }, space: async () => ({ ...disk }) },
+    })
+    const two = await start({ name: 'two', ticket: await one.mesh.ticket() })
+    await connected(two, 1)
+    const first = await two.mesh.submit(bulky, { range: [0, 100] })
+    expect(await first.collect()).toEqual(values(100))
+    disk.freeBytes = 1e6
+    await until('two sees it', async () =>
+      (await two.mesh.peers()).some((peer) => peer.name === 'one' && peer.diskFull),
+    )
+    const status = await one.mesh.status()
+    expect(status.disk).toMatchObject({ short: true, freeBytes: 1e6 })
+    expect(status.warnings.join()).toMatch(/disk is nearly full/)
+    await expect(one.mesh.submit(bulky, { range: [0, 1] })).rejects.toMatchObject({
+      code: 'ERR_MESH_DISK_FULL',
+    })
+    const second = await two.mesh.submit(bulky, { range: [0, 300] })
+    expect(await second.collect()).toEqual(values(300))
+    const info = await second.info()
+    expect(info.peers.map(({ name }) => name)).toEqual(['two'])
+    expect(await (await one.mesh.job(first.id)).collect()).toEqual(values(100))
+    disk.freeBytes = 1e10
+    await until('it lends again', async () =>
+      (await two.mesh.peers()).some(({ name, slots }) => name === 'one' && slots === 1),
+    )
+    const third = await two.mesh.submit(slowTask, { range: [0, 300] })
+    expect(await third.collect()).toEqual(values(300))
+    expect((await third.info()).peers.map(({ name }) => name).sort()).toEqual(['one', 'two'])
+  })
+})
+
+describe('retention', () => {
+  it('collects by age and size while the peer runs; a stale peer brings nothing back', async () => {
+    const times = { ...QUICK, retentionEveryMs: 50, sweepEveryMs: 100, sweepAgeMs: 0 }
+    const one = await start({ name: 'one', keep: { days: 1e-5 }, upkeep: { times } })
+    const ticket = await one.mesh.ticket()
+    const two = await start({ name: 'two', ticket })
+    await connected(two, 1)
+    const job = await two.mesh.submit(bulky, { range: [0, 200] })
+    await job.collect()
+    await until('one collected it', async () => (await one.mesh.jobs()).length === 0)
+    await until('and its blobs', async () => (await blobsOf(one)) === 0)
+    await two.backend.close()
+    const again = await start({ name: 'two', dataDir: two.dataDir, ticket })
+    await connected(again, 1)
+    const next = await again.mesh.submit(bulky, { range: [0, 20] })
+    await next.collect()
+    expect((await one.mesh.jobs()).map(({ id }) => id)).not.toContain(job.id)
+    await expect(one.mesh.job(job.id)).rejects.toMatchObject({
+      code: 'ERR_MESH_JOB_COLLECTED',
+      details: { collectedAt: expect.any(String) },
+    })
+    expect(await (await again.mesh.job(job.id)).collect()).toEqual(values(200))
   })
 })

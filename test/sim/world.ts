@@ -15,7 +15,7 @@ import { FeedBook } from './feeds.ts'
 import { readSimFork } from './fork.ts'
 import { Gossip } from './gossip.ts'
 import { Host } from './host.ts'
-import { Links, MAX_LINKS } from './links.ts'
+import { FULL_MESH, Links } from './links.ts'
 import { Network } from './network.ts'
 import { Prng } from './prng.ts'
 import { type Brain, Process } from './process.ts'
@@ -119,7 +119,7 @@ export class World {
       ...faults.crashes.flatMap(({ peer, restartMs }) => (restartMs === undefined ? [peer] : [])),
       ...faults.leaves.flatMap(({ peer, returnMs }) => (returnMs === undefined ? [peer] : [])),
     ])
-    this.small = total <= MAX_LINKS + 1
+    this.small = total <= FULL_MESH
     this.gossip = new Gossip(this, total)
     this.links = new Links(this)
     const sigma = Math.log(spread) / (2 * 1.645)

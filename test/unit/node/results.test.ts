@@ -184,7 +184,7 @@ describe('a result on keepers that are away', () => {
     rig.dones = [blob(0)]
     rig.ensure = async () => {
       // Declared LOST while the reader asks, and done again.
-      rig.dones = [span(0, 3)]
+      rig.dones = [{ ...span(0, 3), hash: 'f'.repeat(64) as EntryHash }]
       rig.state = 'finished'
       throw new MeshError('ERR_MESH_INPUT_LOST', 'nobody has it')
     }
