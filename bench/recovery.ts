@@ -97,6 +97,7 @@ class Scene {
 const ITEMS = 12_000
 const PART_DONE = 0.4
 /** From here to the end the one that is left works alone, its ranges reclaimed: a lease and a bit. */
+const LONG_GAP_MS = 150
 const SETTLED_MS = 12_500
 
 /** One of two peers ends when 40 % of the job are done. */
@@ -123,6 +124,7 @@ async function endOne(how: End): Promise<Round> {
     const steady = [endedAt + SETTLED_MS, finishedAt - 500] as const
     const rate = (doneBy(others, steady[1]) - doneBy(others, steady[0])) / (steady[1] - steady[0])
     const leftMs = (workOf(ITEMS) - doneBy(executions, endedAt)) / rate
+    console.error(`  idle (s after the end of the other): ${gapsOf(others, endedAt)}`)
     const again = repeats(executions)
     const inHand = again.filter((item) =>
       executions.some((one) => one.item === item && one.peerPid === pid && one.startedAt < endedAt),
@@ -166,6 +168,21 @@ function busyMs(executions: readonly Execution[], pid: number, from: number): nu
     sum += endedAt - Math.max(startedAt, from)
   }
   return sum
+}
+
+/** When the other peer's worker ran nothing for long. */
+function gapsOf(executions: readonly Execution[], from: number): string {
+  const late = executions.filter(({ endedAt = 0 }) => endedAt > from)
+  late.sort((a, b) => a.startedAt - b.startedAt)
+  const gaps: string[] = []
+  let at = from
+  for (const { startedAt, endedAt } of late) {
+    if (startedAt - at > LONG_GAP_MS) {
+      gaps.push(`${((at - from) / 1000).toFixed(2)}-${((startedAt - from) / 1000).toFixed(2)}`)
+    }
+    at = Math.max(at, endedAt ?? startedAt)
+  }
+  return gaps.join(', ')
 }
 
 function repeats(executions: readonly Execution[]): number[] {

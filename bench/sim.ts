@@ -130,6 +130,9 @@ function commit(): string {
   }
 }
 
+/** In larger meshes what gossip has told everyone is kept once, for want of memory. */
+const SHARED_ABOVE = 200
+
 const COLUMNS: readonly (readonly [string, (r: SimReport) => string])[] = [
   ['seed', (r) => `${r.seed}`],
   ['x ideal', (r) => r.ratio.toFixed(3)],
@@ -165,6 +168,7 @@ function table(): void {
       checked: false,
       tellProgress: false,
       valueBytes: 1,
+      shared: peers > SHARED_ABOVE,
     })
     const network = values.network === 'lan' ? LOCAL_AREA : WIDE_AREA
     const faults = withChurn({ ...NO_FAULTS, network }, options, {

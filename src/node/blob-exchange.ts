@@ -15,8 +15,8 @@ export class BlobExchange {
   private readonly dropping = new Map<BlobHash, Promise<void>>()
   /** Hears of each blob that somebody wants: it is not to be swept. */
   onWanted: (hash: BlobHash) => void = () => undefined
-  /** False while the disk has no room for what comes from others. */
-  mayFetch: () => boolean = () => true
+  /** False while the disk has no room for what others offer. */
+  mayTake: () => boolean = () => true
 
   constructor(blobs: BlobStore, transport: () => Transport, log: Logger) {
     this.blobs = blobs
@@ -57,7 +57,7 @@ export class BlobExchange {
     this.onWanted(hash)
     await this.dropping.get(hash)
     if ((await this.blobs.size(hash)) === sizeBytes) return true
-    if (sizeBytes > MAX_BLOB_BYTES || !this.mayFetch()) return false
+    if (sizeBytes > MAX_BLOB_BYTES || !this.mayTake()) return false
     await this.blobs.write(source, { hash, sizeBytes })
     return true
   }

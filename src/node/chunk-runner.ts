@@ -85,12 +85,17 @@ export class ChunkRunner {
       ended: false,
     }
     this.chunks.set(effect.chunk, chunk)
+    const { author } = view
+    const { missing } = this.parts
     this.run(effect, chunk).catch((error: unknown) => {
       // Given back meanwhile: this peer leaves.
       if (this.chunks.get(effect.chunk) !== chunk) return
-      const hopeless = isMeshError(error) && this.isHopeless(effect.job, view.author, error)
-      if (hopeless) {
+      if (isMeshError(error) && error.code.startsWith('ERR_MESH_TASK_')) {
         this.failAll(effect, chunk, error)
+        return
+      }
+      if (isMeshError(error, 'ERR_MESH_INPUT_LOST') && missing.note(effect.job, author, error)) {
+        this.loseInput(effect, error)
         return
       }
       if (isDiskFull(error)) this.parts.diskFull()
@@ -103,10 +108,16 @@ export class ChunkRunner {
     })
   }
 
-  /** Code that cannot be loaded, and input that is on no peer any more, will not get better. */
-  private isHopeless(job: JobId, author: PeerId, error: MeshError): boolean {
-    if (error.code.startsWith('ERR_MESH_TASK_')) return true
-    return error.code === 'ERR_MESH_INPUT_LOST' && this.parts.missing.note(job, author, error)
+  /** Input that is on no peer any more: the items that need it FAIL; a DONE from a side of the mesh that has it beats that. */
+  private loseInput({ chunk, hi }: StartChunk, error: MeshError): void {
+    this.chunks.delete(chunk)
+    const end = error.details.hi
+    const lost = {
+      hi: typeof end === 'number' ? Math.min(hi, end) : hi,
+      code: error.code,
+      message: error.message,
+    }
+    this.parts.dispatch({ type: 'chunkReturned', chunk, retryMs: 0, lost })
   }
 
   abort(number: number): void {
@@ -229,7 +240,7 @@ export class ChunkRunner {
     this.end(effect, chunk, await handle.done)
   }
 
-  /** What no peer can run fails, a part at a time. */
+  /** Code that no peer can load will not get better: its items fail, a part at a time. */
   private failAll(effect: StartChunk, chunk: Chunk, error: MeshError): void {
     const reached = Math.min(effect.hi, effect.lo + MAX_FAILED_AT_ONCE)
     const count = reached - effect.lo

@@ -19,7 +19,7 @@ export interface EnginePorts {
   startChunk(effect: Effect<'startChunk'>): void
   sendHeartbeat(effect: Effect<'sendHeartbeat'>): void
   sendSuspicion(effect: Effect<'sendSuspicion'>): void
-  resync(job: JobId): void
+  resync(effect: Effect<'resync'>): void
   leaseEnded(effect: Effect<'leaseEnded'>): void
   abortChunk(chunk: number): void
   placeResult(effect: Effect<'placeResult'>): void
@@ -181,7 +181,7 @@ export class Engine {
         ports.sendSuspicion(effect)
         return
       case 'resync':
-        ports.resync(effect.job)
+        ports.resync(effect)
         return
       case 'leaseEnded':
         ports.leaseEnded(effect)

@@ -5,7 +5,7 @@ import type { Presence } from './presence.ts'
 import type { UpkeepTimes } from './upkeep-times.ts'
 
 export interface InputLossParts {
-  readonly presence: Pick<Presence, 'live' | 'reachable'>
+  readonly presence: Pick<Presence, 'live' | 'reachable' | 'inMinority'>
   readonly times: Pick<UpkeepTimes, 'inputLostAfterMs' | 'inputLostAloneMs'>
   readonly now: () => number
 }
@@ -47,9 +47,9 @@ export class MissingInputs {
       missing.since.set(part, now())
       return false
     }
-    // With nobody there, it may be this peer that is cut off.
-    const alone = presence.reachable().length === 0
-    const afterMs = alone ? times.inputLostAloneMs : times.inputLostAfterMs
+    // With nobody or few there, it may be this side that is cut off.
+    const cutOff = presence.reachable().length === 0 || presence.inMinority(job)
+    const afterMs = cutOff ? times.inputLostAloneMs : times.inputLostAfterMs
     return now() - since >= afterMs
   }
 

@@ -1,4 +1,5 @@
 import { fromHex } from '../base/bytes.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import { type ManifestPiece, readManifest } from '../runtime/manifest.ts'
 import type { ChunkInput } from '../runtime/types.ts'
 import type { BlobHash, JobId, JobSpec, PeerId } from '../scheduler/types.ts'
@@ -54,8 +55,7 @@ export class Inputs {
     const from = firstCovering(all, lo)
     let to = from
     while (to < all.length && to - from < MAX_PIECES_PER_CHUNK && all[to]!.first < hi) to += 1
-    const used = all.slice(from, to)
-    await Promise.all(used.map((piece) => this.exchange.ensure(piece.hash, [author])))
+    const used = await this.bringPieces(all.slice(from, to), author)
     this.prefetch(all.slice(to, to + PREFETCH_PIECES), author)
     const last = used.at(-1)
     return {
@@ -71,6 +71,23 @@ export class Inputs {
         })),
       },
     }
+  }
+
+  /** The pieces up to the first that cannot be had. @throws what kept the first one away, with `details.hi`, the end of its items */
+  private async bringPieces(pieces: readonly Piece[], author: PeerId): Promise<readonly Piece[]> {
+    const brought = await Promise.allSettled(
+      pieces.map((piece) => this.exchange.ensure(piece.hash, [author])),
+    )
+    const missing = brought.findIndex(({ status }) => status === 'rejected')
+    if (missing === -1) return pieces
+    if (missing > 0) return pieces.slice(0, missing)
+    const { reason } = brought[0] as PromiseRejectedResult
+    if (!isMeshError(reason)) throw reason
+    const { first, count } = pieces[0]!
+    throw new MeshError(reason.code, reason.message, {
+      cause: reason,
+      details: { ...reason.details, hi: first + count },
+    })
   }
 
   /** Every blob of a job's code and input: what a peer must hold to keep the job alive. The manifest must be here. */

@@ -26,6 +26,7 @@ export async function lookUpJob(peer: Peer, text: string): Promise<Found> {
   if (here !== undefined) return here
   const collected = await wasCollected(peer, id)
   if (collected !== undefined) throw collected
+  await peer.upkeep.firstContact()
   const whole = id.length === 64 ? (id as JobId) : await whoseId(peer, id)
   if (whole === undefined || !(await peer.replication.want(whole))) throw unknown(peer, text)
   return (await known(peer, await peer.store.jobs(), whole)) ?? fail(unknown(peer, text))

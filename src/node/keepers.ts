@@ -25,15 +25,13 @@ export interface KeepersParts {
   readonly self: PeerId
   readonly store: Store
   readonly exchange: Pick<BlobExchange, 'known' | 'ensure'>
-  readonly presence: Pick<Presence, 'live' | 'awayMs' | 'reachable'>
+  readonly presence: Pick<Presence, 'live' | 'awayMs' | 'reachable' | 'inMinority'>
   readonly transport: () => Pick<Transport, 'offerBlob'>
   /** Everything of a job's log goes to that peer, so that the copy is worth something there. */
   readonly sendJob: (to: PeerId, job: JobId) => Promise<void>
   /** 0: it takes no copies now; the higher, the sooner it is chosen. */
   readonly readiness: (peer: PeerId) => 0 | 1 | 2
   readonly isRunning: (job: JobId) => boolean
-  /** Who has a part in a job: its author, and those who finished items. */
-  readonly peersOf: (job: JobId) => readonly PeerId[]
   readonly dispatch: (event: SchedulerEvent) => void
   readonly times: UpkeepTimes
   readonly now: () => number
@@ -185,20 +183,20 @@ export class Keepers {
     const targets = this.candidates(hash, holders).slice(0, MAX_COPY_TRIES)
     for (const target of targets) {
       if (holders.size >= want || this.closed.signal.aborted) break
-      if (await this.give(job, hash, target)) holders.add(target)
+      if (await this.give(job, hash, target, this.closed.signal)) holders.add(target)
     }
     // Low priority: half of the time at most goes into copies.
     await this.rest(Math.min(1_000, this.parts.now() - startedAt))
     return holders.size >= want
   }
 
-  private async give(job: JobId, hash: BlobHash, to: PeerId): Promise<boolean> {
+  private async give(job: JobId, hash: BlobHash, to: PeerId, until: AbortSignal): Promise<boolean> {
     const { store, transport, log } = this.parts
     try {
       const sizeBytes = await store.blobs.size(hash)
       if (sizeBytes === undefined) return false
       await this.inform(to, job)
-      const signal = AbortSignal.any([this.closed.signal, AbortSignal.timeout(COPY_TIMEOUT_MS)])
+      const signal = AbortSignal.any([until, AbortSignal.timeout(COPY_TIMEOUT_MS)])
       const kept = await transport().offerBlob(to, hash, sizeBytes, store.blobs.read(hash), signal)
       if (kept) this.remember(hash, to)
       return kept
@@ -281,10 +279,8 @@ export class Keepers {
 
   /** Where most of the job's peers are out of sight, it may be this side that is cut off: what the others hold is given up later. */
   private lostAfterMs(job: JobId): number {
-    const { presence, times, peersOf } = this.parts
-    const peers = peersOf(job)
-    const live = peers.filter((peer) => presence.live(peer)).length
-    return 2 * live < peers.length ? MINORITY_FACTOR * times.lostAfterMs : times.lostAfterMs
+    const { presence, times } = this.parts
+    return presence.inMinority(job) ? MINORITY_FACTOR * times.lostAfterMs : times.lostAfterMs
   }
 
   private async lose(job: JobId, span: BlobSpan): Promise<number> {
@@ -337,7 +333,7 @@ export class Keepers {
       await pool.add(async () => {
         for (const target of this.candidates(hash, new Set()).slice(0, MAX_COPY_TRIES)) {
           if (stop.aborted) return
-          if (!(await this.give(job, hash, target))) continue
+          if (!(await this.give(job, hash, target, stop))) continue
           bytesLeft -= sizeBytes
           tell({ bytesLeft, bytesTotal })
           return

@@ -120,6 +120,8 @@ export const MAX_JOBS_WITH_LOSSES = 256
 
 /** How long connected peers are asked for a job that is not known here. */
 export const FIND_JOB_MS = 3_000
+/** A peer that has just started has nobody connected yet: so long it waits for the first before it says that nobody knows. */
+export const FIRST_CONTACT_MS = 5_000
 /** Searches under way at once. */
 export const MAX_SEARCHES = 64
 /** Peers asked in one search. */
@@ -134,8 +136,6 @@ export const MAX_PINNED = 4_000_000
 /** Results without a copy that `mesh job` looks through; beyond, it says "at least". */
 export const MAX_SPANS_COUNTED = 20_000
 
-/** Neighbours asked what a dead session wrote last, before its ranges are taken. */
-export const RESYNC_PEERS = 3
 /** How long a job that is not known here is waited for after the connected peers were asked. */
 export const WANT_JOB_MS = 5_000
 /** Forked feeds told in one process; the proof itself is in the log. */

@@ -11,7 +11,7 @@ import type { HandOn } from './keepers.ts'
 import { WATCH_INTERVAL_MS } from './limits.ts'
 import { type Membership, type OpenOptions, openFolder } from './open-folder.ts'
 import { Peer } from './peer.ts'
-import { declareLost, type ResultsParts, streamResults } from './results.ts'
+import { findLost, type ResultsParts, streamResults } from './results.ts'
 import { infoOf } from './roster.ts'
 import type {
   JobInfo,
@@ -196,15 +196,17 @@ export class LocalBackend implements MeshBackend {
     yield* streamResults(parts, job, options)
   }
 
-  /** What nobody has any more is declared LOST, which opens the job again. */
+  /** What no connected peer has is declared LOST, which opens the job again. */
   private async runLostAgain(
     job: JobId,
     parts: ResultsParts,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const lost: Parameters<Parameters<typeof declareLost>[2]>[0][] = []
-    await declareLost(parts, job, (range) => lost.push(range), signal)
+    let lost = await findLost(parts, job, signal)
     if (lost.length === 0) return
+    // Of a peer that has just started, the keepers may be on their way.
+    await this.peer.upkeep.settled()
+    lost = await findLost(parts, job, signal)
     await this.peer.takeUp(job)
     for (const range of lost) this.peer.engine.dispatch({ type: 'resultLost', job, ...range })
   }

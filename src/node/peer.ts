@@ -152,6 +152,7 @@ export class Peer {
     this.upkeep = new Upkeep({
       self: this.id,
       config: config.upkeep ?? {},
+      expectsPeers: config.bootstrap.length > 0,
       store: this.store,
       scheduler: this.scheduler,
       exchange: this.exchange,
@@ -421,7 +422,9 @@ export class Peer {
       sendSuspicion: ({ to, peer, session }) => {
         for (const other of to) this.send(other, { kind: 'suspect', peer, session })
       },
-      resync: (job) => this.replication.resync(job),
+      resync: ({ job, with: peers }) => {
+        for (const peer of peers) this.replication.sendHeads(peer, job, true)
+      },
       leaseEnded: (effect) => this.leaseEnded(effect),
       abortChunk: (chunk) => this.chunks.abort(chunk),
       placeResult: (effect) => this.chunks.place(effect),

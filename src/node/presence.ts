@@ -15,7 +15,7 @@ export interface PeerLoss {
 
 export interface PresenceParts {
   readonly self: PeerId
-  readonly scheduler: Pick<SchedulerCore, 'liveness' | 'jobs'>
+  readonly scheduler: Pick<SchedulerCore, 'liveness' | 'jobs' | 'job'>
   readonly connected: () => readonly PeerId[]
   readonly name: (peer: PeerId) => string
   readonly now: () => number
@@ -55,6 +55,15 @@ export class Presence {
   /** False: not since this peer started. */
   everSeen(peer: PeerId): boolean {
     return peer === this.parts.self || this.parts.scheduler.liveness(peer).state !== 'unknown'
+  }
+
+  /** Less than half of those with a part in the job live, as seen from here: it may be this side that is cut off. */
+  inMinority(job: JobId): boolean {
+    const view = this.parts.scheduler.job(job)
+    if (view === undefined) return false
+    const peers = new Set([view.author, ...view.doneBy.keys()])
+    const live = [...peers].filter((peer) => this.live(peer)).length
+    return 2 * live < peers.size
   }
 
   /** A lease ended: told in the jobs that the peer had a part in. */

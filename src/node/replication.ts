@@ -16,7 +16,6 @@ import {
   MAX_HEADS_PER_MESSAGE,
   MAX_RUN_MESSAGE_BYTES,
   MAX_WAITING_SENDS,
-  RESYNC_PEERS,
   WANT_JOB_MS,
 } from './limits.ts'
 import type { WireMessage } from './wire/messages.ts'
@@ -259,11 +258,6 @@ export class Replication {
     return this.parts.store.isCollected(job)
   }
 
-  /** Compares version vectors with a few neighbours now. */
-  resync(job: JobId): void {
-    for (const peer of someOf(this.parts.connected(), RESYNC_PEERS)) this.sendHeads(peer, job, true)
-  }
-
   /** Asks the connected peers for a job that is not known here; false when none of them brought its JOB in time. */
   async want(job: JobId): Promise<boolean> {
     if (this.knows(job)) return true
@@ -396,16 +390,6 @@ export class Replication {
 
 export function feedOf(head: { author: PeerId; session: SessionId }): FeedId {
   return { author: head.author, session: head.session }
-}
-
-/** So many of a list, in a random order. */
-function someOf<T>(list: readonly T[], count: number): T[] {
-  const left = [...list]
-  const chosen: T[] = []
-  while (chosen.length < count && left.length > 0) {
-    chosen.push(...left.splice(Math.floor(Math.random() * left.length), 1))
-  }
-  return chosen
 }
 
 function unique(entries: readonly Entry[]): Entry[] {

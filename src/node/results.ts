@@ -109,28 +109,23 @@ function keeperText({ presence, name }: ResultsParts, peer: PeerId): string {
   return `${name(peer)} (away for ${time})`
 }
 
-/**
- * Looks for every result of a job, and declares those LOST that no connected peer has, so that their items run again.
- * @returns how many items that are
- */
-export async function declareLost(
+/** The results of a job that no connected peer has; the others are here then. */
+export async function findLost(
   parts: Pick<ResultsParts, 'store' | 'exchange'>,
   job: JobId,
-  lose: (range: Range & { readonly done: DoneSpan['hash'] }) => void,
   signal?: AbortSignal,
-): Promise<number> {
-  let items = 0
+): Promise<(Range & { readonly done: DoneSpan['hash'] })[]> {
+  const lost: (Range & { readonly done: DoneSpan['hash'] })[] = []
   for await (const { lo, hi, hash: done, result, author } of parts.store.doneSpans(job)) {
     signal?.throwIfAborted()
     if (result.kind === 'inline') continue
     try {
       await parts.exchange.ensure(result.hash, [...result.keepers, author])
     } catch {
-      items += hi - lo
-      lose({ lo, hi, done })
+      lost.push({ lo, hi, done })
     }
   }
-  return items
+  return lost
 }
 
 /** Of a job that is only in the store: its views, and what FAIL entries say of the gaps between them. */

@@ -19,7 +19,7 @@ export interface UpkeepTimes {
   readonly custodyEveryMs: number
   /** With no holder of a piece for so long, and the author's lease over, the items fail. */
   readonly inputLostAfterMs: number
-  /** The same for a peer with nobody connected: it may be the one that is cut off. */
+  /** The same for a peer that sees nobody, or less than half of the job's peers: it may be the one that is cut off. */
   readonly inputLostAloneMs: number
   /** Ages of finished jobs are counted, and jobs collected, so often. */
   readonly retentionEveryMs: number

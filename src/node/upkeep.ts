@@ -10,6 +10,7 @@ import { MissingInputs } from './input-loss.ts'
 import type { Inputs } from './inputs.ts'
 import { JobFinder } from './job-finder.ts'
 import { type HandOn, Keepers } from './keepers.ts'
+import { FIRST_CONTACT_MS, KEEPER_PATIENCE_MS } from './limits.ts'
 import { Presence } from './presence.ts'
 import { type KeepRules, Retention } from './retention.ts'
 import { DISK_LABEL, EMBEDDED_LABEL, type Roster } from './roster.ts'
@@ -39,6 +40,8 @@ export interface StallSignal {
 export interface UpkeepParts {
   readonly self: PeerId
   readonly config: UpkeepConfig
+  /** Other members are known from before. */
+  readonly expectsPeers: boolean
   readonly store: Store
   readonly scheduler: Scheduler
   readonly exchange: BlobExchange
@@ -72,12 +75,15 @@ export class Upkeep {
   private readonly times: UpkeepTimes
   private readonly handOnListeners = new Set<(progress: HandOn) => void>()
   private shortPass: Promise<unknown> | undefined
+  private readonly contact = new AbortController()
+  private readonly startedAt: number
   private closed = false
 
   constructor(parts: UpkeepParts) {
     this.parts = parts
     const { self, config, store, scheduler, exchange, inputs, now, log } = parts
     this.times = { ...DEFAULT_TIMES, ...config.times }
+    this.startedAt = now()
     const connected = () => parts.transport()?.connected() ?? []
     const isRunning = (job: JobId) => {
       const state = scheduler.job(job)?.state
@@ -100,10 +106,6 @@ export class Upkeep {
       sendJob: parts.sendJob,
       readiness: (peer) => this.readiness(peer),
       isRunning,
-      peersOf: (job) => {
-        const view = scheduler.job(job)
-        return view === undefined ? [] : [...new Set([view.author, ...view.doneBy.keys()])]
-      },
       dispatch: parts.dispatch,
       times,
       now,
@@ -149,7 +151,7 @@ export class Upkeep {
       knownLike: (prefix, limit) => this.knownLike(prefix, limit),
     })
     exchange.onWanted = (hash) => this.retention.touch(hash)
-    exchange.mayFetch = () => !this.disk.short
+    exchange.mayTake = () => !this.disk.short
   }
 
   /** Before the transport: what the peer may take in is known then. */
@@ -165,7 +167,22 @@ export class Upkeep {
     this.custody.start()
   }
 
+  /** Resolves when some other peer is or was connected; of one that runs for a while, at once. */
+  async firstContact(): Promise<void> {
+    const leftMs = this.startedAt + FIRST_CONTACT_MS - this.parts.now()
+    if (!this.parts.expectsPeers || leftMs <= 0 || this.contact.signal.aborted) return
+    await pause(leftMs, this.contact.signal)
+  }
+
+  /** The same for all that were known before: those that live have had time to connect. */
+  async settled(): Promise<void> {
+    await this.firstContact()
+    const leftMs = this.startedAt + KEEPER_PATIENCE_MS - this.parts.now()
+    if (this.parts.expectsPeers && leftMs > 0) await pause(leftMs)
+  }
+
   peerConnected(peer: PeerId): void {
+    this.contact.abort()
     this.keepers.peerJoined(peer)
   }
 

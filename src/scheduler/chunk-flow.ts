@@ -165,6 +165,13 @@ export function chunkReturned(core: Core, event: Event<'chunkReturned'>): void {
   if (chunk.state === 'running') core.running -= 1
   const hi = chunk.state === 'running' ? chunk.hi : chunk.reached
   drop(core, run, chunk)
+  const { lost } = event
+  if (lost !== undefined && !run.ended && lost.hi > chunk.lo) {
+    const { code, message } = lost
+    const ranges = [{ lo: chunk.lo, hi: Math.min(hi, lost.hi), code, message }]
+    core.append(run, { type: 'fail', ranges })
+    core.pushToAuthor(run)
+  }
   run.giveBack(chunk.lo, hi)
   block(core, run, Math.max(0, event.retryMs))
   flushIfLast(core, run)

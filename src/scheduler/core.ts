@@ -1,3 +1,4 @@
+import { JobFold, type MakeFold } from './fold.ts'
 import { JobRun } from './job-run.ts'
 import type { Lease } from './leases.ts'
 import { DEFAULT_RTT_MS, LEASE_MS, PUBLISH_MS } from './limits.ts'
@@ -63,12 +64,14 @@ export class Core {
   turn = 0
   /** Sessions that broke a rule in this call, with their peer where it is known. */
   readonly suspects = new Map<SessionId, PeerId | undefined>()
+  private readonly makeFold: MakeFold
   private nextNumber = 1
   private effects: SchedulerEffect[] = []
   private readonly timers = new Map<string, number>()
 
-  constructor(config: SchedulerConfig) {
+  constructor(config: SchedulerConfig, makeFold?: MakeFold) {
     this.config = config
+    this.makeFold = makeFold ?? ((job, listener) => new JobFold(job, listener, config.readFork))
     this.self = config.self
     this.leaseMs = config.leaseMs ?? LEASE_MS
     this.predecessors = new Set(config.predecessors)
@@ -98,7 +101,7 @@ export class Core {
     const forked = (session: SessionId): void => {
       this.suspects.set(session, undefined)
     }
-    return new JobRun(job, this.self.session, accuse, forked, this.config.readFork)
+    return new JobRun(job, this.self.session, accuse, forked, this.makeFold)
   }
 
   /** Writes an entry of this session, folds it in, and sees that it gets about. */

@@ -42,6 +42,9 @@ export interface FoldListener {
   forked(session: SessionId): void
 }
 
+/** How a peer makes the fold of a job; the simulator of large meshes has one that shares what all peers know. */
+export type MakeFold = (job: JobId, listener: FoldListener) => JobFold
+
 /** Where a FORK proof says that its feed splits; undefined when it proves nothing. The bytes are the store's encoding. */
 export type ReadFork = (first: Uint8Array, second: Uint8Array) => ForkPoint | undefined
 

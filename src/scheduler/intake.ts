@@ -86,8 +86,6 @@ export class Intake {
     if (!over) {
       this.told.delete(run)
       core.activate(run)
-      // Whoever owns what is open again may be long gone.
-      adoptOwners(core, run)
       return
     }
     core.retire(run)

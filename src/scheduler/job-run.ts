@@ -1,5 +1,5 @@
 import { RateMeter } from './chunks.ts'
-import { type FoldListener, JobFold, type ReadFork } from './fold.ts'
+import { type FoldListener, JobFold, type MakeFold } from './fold.ts'
 import { BACKOFF_MIN_MS } from './limits.ts'
 import { RangeSet } from './range-set.ts'
 import { grainOf } from './rules.ts'
@@ -133,13 +133,13 @@ export class JobRun implements FoldListener {
     session: SessionId,
     accuse: (author: PeerId, session: SessionId, reason: string) => void,
     forked: (session: SessionId) => void,
-    readFork?: ReadFork,
+    makeFold: MakeFold = (id, listener) => new JobFold(id, listener),
   ) {
     this.job = job
     this.session = session
     this.accuse = accuse
     this.tellForked = forked
-    this.fold = new JobFold(job, this, readFork)
+    this.fold = makeFold(job, this)
   }
 
   get author(): PeerId | undefined {

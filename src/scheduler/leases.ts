@@ -7,6 +7,7 @@ import {
   MAX_LEASES,
   MAX_WATCHERS,
   ORPHAN_LEASE_FACTOR,
+  RESYNC_PEERS,
 } from './limits.ts'
 import { hash32 } from './rendezvous.ts'
 import { NOBODY } from './rules.ts'
@@ -169,13 +170,25 @@ export function endLease(core: Core, lease: Lease, why: LeaseEnd): void {
   }
   for (const run of core.active) {
     if (run.fold.openItems(session) === 0) continue
-    core.emit({ type: 'resync', job: run.job })
+    core.emit({ type: 'resync', job: run.job, with: whoMayKnow(core, run) })
     if (run.thief.backingOff !== 'no') endBackoff(core, run)
     core.touched.add(run)
   }
   if (peer !== undefined) {
     core.emit({ type: 'leaseEnded', peer, session, restarted: why === 'restarted' })
   }
+}
+
+/** The job's author has what was pushed to it; of the others a few, by chance. */
+function whoMayKnow(core: Core, run: JobRun): PeerId[] {
+  const chosen = new Set<PeerId>()
+  const { author } = run
+  if (author !== undefined && core.peers.has(author)) chosen.add(author)
+  const others = [...core.peers.keys()]
+  for (let n = 0; n < RESYNC_PEERS && others.length > 0; n += 1) {
+    chosen.add(others.splice(Math.floor(core.config.random() * others.length), 1)[0]!)
+  }
+  return [...chosen]
 }
 
 /** A session broke a rule of the log: what it holds is taken from it, and it is asked for nothing. */

@@ -99,6 +99,8 @@ export const STALL_ANSWERS = 3
 /** Sessions whose life is remembered (about 200 bytes each). */
 export const MAX_LEASES = 65_536
 
+/** Peers asked, beside the job's author, what a dead session wrote last. */
+export const RESYNC_PEERS = 2
 /** After a lease ended what the dead session wrote last is asked for; so long at least before its ranges are taken. */
 export const RECLAIM_AFTER_MS = 100
 /** Rank r among the peers that may take a dead session's piece waits r times this, but not for ever: the first may be busy. */

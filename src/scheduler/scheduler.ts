@@ -8,9 +8,11 @@ import {
 } from './chunk-flow.ts'
 import { Core, type TimerKind } from './core.ts'
 import { flushDone } from './done-queue.ts'
+import type { MakeFold } from './fold.ts'
 import { Intake } from './intake.ts'
 import type { JobRun } from './job-run.ts'
 import {
+  adoptOwners,
   beat,
   checkLeases,
   disconnected,
@@ -58,8 +60,8 @@ export class Scheduler implements SchedulerCore {
   private readonly handlers: Handlers
   private readonly timers: Readonly<Record<TimerKind, (run: JobRun) => void>>
 
-  constructor(config: SchedulerConfig) {
-    const core = (this.core = new Core(config))
+  constructor(config: SchedulerConfig, makeFold?: MakeFold) {
+    const core = (this.core = new Core(config, makeFold))
     const intake = (this.intake = new Intake(core))
     this.handlers = {
       peerSeen: ({ facts }) => this.peerSeen(facts),
@@ -215,7 +217,11 @@ export class Scheduler implements SchedulerCore {
   /** After every event: what follows from the state, whatever brought it about. */
   private settle(): void {
     const { core } = this
-    for (const run of core.touched) this.intake.review(run)
+    for (const run of core.touched) {
+      this.intake.review(run)
+      // Whoever owns what is open (again) may be long gone; once a lease is watched, all are looked at in turn.
+      if (!run.ended && core.dueAt('lease') === undefined) adoptOwners(core, run)
+    }
     this.dropSuspects()
     for (const run of [...core.active]) {
       if (core.stopping || !core.lending) releaseAll(core, run)

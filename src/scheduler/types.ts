@@ -256,7 +256,13 @@ export type SchedulerEvent =
   /** The output of an ended chunk is on its keepers. */
   | { readonly type: 'chunkPlaced'; readonly chunk: number; readonly result: ResultRef }
   /** The chunk could not be run here (bundle or input not to be had, keeper gone…): its items go back to this peer's own ranges; `retryMs` says how long to leave the job alone here. */
-  | { readonly type: 'chunkReturned'; readonly chunk: number; readonly retryMs: number }
+  | {
+      readonly type: 'chunkReturned'
+      readonly chunk: number
+      readonly retryMs: number
+      /** What its items up to `hi` need is on no peer any more: they FAIL, unless someone has done them after all (DONE beats FAIL). */
+      readonly lost?: { readonly hi: number; readonly code: string; readonly message: string }
+    }
   | { readonly type: 'timerFired'; readonly timer: string }
   /** A peer starts again: everything the store holds of a job. */
   | { readonly type: 'jobLoaded'; readonly entries: readonly Entry[] }
@@ -350,8 +356,8 @@ export type SchedulerEffect =
       readonly peer: PeerId
       readonly session: SessionId
     }
-  /** Compare version vectors of the job with a few neighbours: what a dead session wrote last may be there. */
-  | { readonly type: 'resync'; readonly job: JobId }
+  /** Compare version vectors of the job with these peers: what a dead session wrote last may be there. */
+  | { readonly type: 'resync'; readonly job: JobId; readonly with: readonly PeerId[] }
   /** The session is taken for dead here (`restarted`: a newer one of its peer lives), until it is heard of again. */
   | {
       readonly type: 'leaseEnded'

@@ -181,7 +181,7 @@ describe('an author that goes for good', () => {
     await connected(one, 2)
     await connected(author, 2)
     // Nobody gets a piece: the author's word of the job goes out, its blobs do not.
-    one.backend.peer.exchange.mayFetch = () => false
+    one.backend.peer.exchange.mayTake = () => false
     author.backend.peer.store.blobs.size = async () => undefined
     const items = Array.from({ length: 20 }, (_, i) => `${i}`.padEnd(500, '.'))
     const job = await author.mesh.submit((s: string) => s.length, { items })

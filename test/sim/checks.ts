@@ -4,6 +4,9 @@ import type { Process } from './process.ts'
 import { bump } from './truth.ts'
 import type { World } from './world.ts'
 
+/** Peers of a large mesh whose folds are compared item by item. */
+const SHARED_LOOKS = 3
+
 /** Everything that must hold at the end of a run (design.md, invariants); problems go to the world's truth. */
 export function check(world: World, job: JobId): void {
   const { truth } = world
@@ -17,8 +20,10 @@ export function check(world: World, job: JobId): void {
   if (!first.jobs.has(job) && world.mayLoseJob()) return
   let same = true
   const reference = spansOf(first, job)
-  for (const process of live) {
+  for (const [i, process] of live.entries()) {
     checkEnded(world, process, job)
+    // They share what they know; what is their own has been told by now.
+    if (world.past !== undefined && i >= SHARED_LOOKS) continue
     const spans = spansOf(process, job)
     if (!sameFold(spans, reference)) same = false
     if (!isGapless(world, spans)) truth.problem(`${process.name} leaves items out`)

@@ -1,4 +1,5 @@
 import type { FeedRun } from './feeds.ts'
+import { FULL_VIEW_PEERS } from './past.ts'
 import type { Process } from './process.ts'
 import type { World } from './world.ts'
 
@@ -23,7 +24,7 @@ interface Published {
 export class Gossip {
   private readonly world: World
   private readonly log: Published[] = []
-  private readonly hops: number
+  readonly hops: number
   private readonly small: boolean
 
   constructor(world: World, peers: number) {
@@ -33,10 +34,20 @@ export class Gossip {
   }
 
   publish(from: Process, run: FeedRun): void {
+    const { past } = this.world
+    if (past !== undefined) {
+      this.world.network.count('gossip', this.world.hosts.length - 1)
+      past.publish(run)
+      return
+    }
     this.spread({ at: this.world.clock.now, from, run })
   }
 
   advertise(from: Process): void {
+    if (this.world.hosts.length > FULL_VIEW_PEERS) {
+      this.world.network.count('gossip', this.world.hosts.length - 1)
+      return
+    }
     this.spread({ at: this.world.clock.now, from, run: undefined })
   }
 

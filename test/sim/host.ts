@@ -6,7 +6,7 @@ import type { Process } from './process.ts'
 /** What a peer's folder holds: it outlives its processes. */
 export interface Folder {
   /** Entries held of each feed, by the feed's index. */
-  have: number[]
+  have: Map<number, number>
   /** Which side of a forked feed is held; absent: the trunk. */
   branches: Map<Feed, Feed>
   /** Feeds that are cut, since both sides were seen. */
@@ -33,7 +33,7 @@ export interface HostFacts {
 export class Host {
   readonly facts: HostFacts
   folder: Folder = {
-    have: [],
+    have: new Map(),
     branches: new Map(),
     cuts: new Set(),
     sessionNumber: 0,
@@ -46,6 +46,8 @@ export class Host {
   powered = true
   /** It takes part at some time, or again. */
   expected = true
+  /** In a large mesh: what everybody has of each feed. */
+  common: readonly number[] = []
   /** What the clock shows at virtual time 0, moved when the machine sleeps. */
   clockOffset: number
 
@@ -80,7 +82,7 @@ export class Host {
   }
 
   held(feed: Feed): number {
-    return this.folder.have[feed.index] ?? 0
+    return Math.max(this.folder.have.get(feed.index) ?? 0, this.common[feed.index] ?? 0)
   }
 
   /** The side of a feed that this folder has. */
@@ -95,7 +97,7 @@ export class Host {
 
 export function copyFolder(folder: Folder): Folder {
   return {
-    have: [...folder.have],
+    have: new Map(folder.have),
     branches: new Map(folder.branches),
     cuts: new Set(folder.cuts),
     sessionNumber: folder.sessionNumber,

@@ -230,7 +230,7 @@ export class Process {
         this.sendSteal(effect)
         return
       case 'resync':
-        replica.resync(effect.job)
+        replica.resync(effect.job, effect.with)
         return
       case 'jobFinished':
         this.finishedAt.set(effect.job, world.clock.now)
@@ -289,7 +289,7 @@ export class Process {
       entry.seq !== feed.entries.length + 1
     if (wrong) throw new Error(`${this.name}: feed opened again at seq ${entry.seq}`)
     feed.entries.push(entry)
-    host.folder.have[feed.index] = entry.seq
+    host.folder.have.set(feed.index, entry.seq)
     this.replica.appended(feed)
     this.jobs.add(entry.job)
     world.tellEntry(this, entry)

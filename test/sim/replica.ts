@@ -3,8 +3,6 @@ import type { Feed, FeedRun } from './feeds.ts'
 import { forkSide } from './fork.ts'
 import type { Process } from './process.ts'
 
-/** Neighbours that a `resync` asks. */
-const RESYNC_PEERS = 3
 /** Neighbours that the author tells of the end. */
 const END_PEERS = 64
 /** What was written so recently is not on the disk's platters: a power cut takes it. */
@@ -54,11 +52,11 @@ export class Replica {
   /** What of the staged entries the process takes with it, and with the power what was not synced. */
   lose(power: boolean): void {
     const { host, world } = this.process
-    for (const [feed, written] of this.own) host.folder.have[feed.index] = written
+    for (const [feed, written] of this.own) host.folder.have.set(feed.index, written)
     if (!power) return
     for (const { feed, had, at } of this.recent.reverse()) {
       if (at < world.clock.now - SYNC_MS) continue
-      host.folder.have[feed.index] = Math.min(host.held(feed), had)
+      host.folder.have.set(feed.index, Math.min(host.held(feed), had))
     }
   }
 
@@ -151,11 +149,8 @@ export class Replica {
     }
   }
 
-  resync(job: JobId): void {
-    const { process } = this
-    for (const peer of process.world.prng.sample([...process.links.keys()], RESYNC_PEERS)) {
-      this.sendHeads(peer, job, true)
-    }
+  resync(job: JobId, peers: readonly PeerId[]): void {
+    for (const peer of peers) this.sendHeads(peer, job, true)
   }
 
   sendHeads(to: PeerId, job: JobId, reply: boolean): void {
@@ -167,9 +162,12 @@ export class Replica {
   heads(job: JobId): Heads {
     const { host, world } = this.process
     const heads: FeedRun[] = []
-    for (const trunk of world.book.ofJob(job)) {
+    for (const index of host.folder.have.keys()) {
+      const trunk = world.book.all[index]!
       const upTo = this.shown(trunk)
-      if (upTo > 0) heads.push({ feed: host.side(trunk), from: 0, upTo })
+      // What everybody has need not be compared.
+      if (trunk.job === job && upTo > (host.common[index] ?? 0))
+        heads.push({ feed: host.side(trunk), from: 0, upTo })
     }
     return heads
   }
@@ -211,6 +209,12 @@ export class Replica {
   /** A job that is not known here. */
   private want(from: Process, job: JobId): void {
     const { process } = this
+    const { past } = process.world
+    if (past?.jobEntry !== undefined) {
+      process.send(from.id, 'jobWanted', () => undefined)
+      this.open(job, undefined)
+      return
+    }
     process.send(from.id, 'jobWanted', (far) => {
       const runs = far.replica.heads(job)
       if (runs.length > 0) far.replica.sendRuns(process.id, runs)
@@ -258,7 +262,7 @@ export class Replica {
     this.verified += 1
     this.taken += upTo - have
     this.note(trunk, have)
-    host.folder.have[trunk.index] = upTo
+    host.folder.have.set(trunk.index, upTo)
     const { entries } = run.feed
     for (let i = have; i < upTo; i += 1) fresh.push(entries[i]!)
   }
@@ -320,11 +324,14 @@ export class Replica {
   allOf(job: JobId): Entry[] {
     const { host, world } = this.process
     const entries: Entry[] = []
-    for (const trunk of world.book.ofJob(job)) {
+    for (const [index, upTo] of host.folder.have) {
+      const trunk = world.book.all[index]!
+      if (trunk.job !== job) continue
       const side = host.side(trunk).entries
-      const upTo = host.held(trunk)
       for (let i = 0; i < upTo; i += 1) entries.push(side[i]!)
     }
+    const common = world.past?.jobEntry
+    if (common !== undefined) entries.unshift(common)
     const opening = entries.findIndex(({ body }) => body.type === 'job')
     if (opening > 0) entries.unshift(...entries.splice(opening, 1))
     return entries

@@ -112,7 +112,10 @@ function meet(world: World, job: JobId, limit: number): void {
     const until = world.clock.now + DRAIN_MS
     while (world.clock.now < until && world.clock.step());
     const live = world.honest()
-    if (world.options.checked) {
+    if (world.past !== undefined) {
+      for (const { replica } of live) replica.publish(job)
+      world.past.settle()
+    } else if (world.options.checked) {
       for (const one of live) for (const other of live) if (one !== other) one.replica.meet(other)
     } else {
       const hub = live[0]!
@@ -120,9 +123,14 @@ function meet(world: World, job: JobId, limit: number): void {
       for (const other of live) if (other !== hub) other.replica.meet(hub)
     }
     runUntil(world, limit, () => allEnded(world, job))
-    const spans = world.honest().map(({ brain }) => [...(brain.scheduler?.doneSpans(job) ?? [])])
-    if (spans.every((one) => sameFold(one, spans[0]!)) && allEnded(world, job)) return
+    if (world.past !== undefined || (allEnded(world, job) && isAgreed(world, job))) return
   }
+}
+
+function isAgreed(world: World, job: JobId): boolean {
+  const [first, ...others] = world.honest()
+  const spans = [...(first?.brain.scheduler?.doneSpans(job) ?? [])]
+  return others.every(({ brain }) => sameFold([...(brain.scheduler?.doneSpans(job) ?? [])], spans))
 }
 
 function report(
@@ -155,7 +163,9 @@ function report(
     entries: truth.entries,
     messages: at.messages,
     heartbeats: perSecond(at.messages.heartbeat ?? 0),
-    verified: perSecond(processes.reduce((sum, { replica }) => sum + replica.verified, 0)),
+    verified:
+      perSecond(processes.reduce((sum, { replica }) => sum + replica.verified, 0)) +
+      (world.past?.published ?? 0) / at.seconds,
     taken: perSecond(processes.reduce((sum, { replica }) => sum + replica.taken, 0)),
     leasesEnded: world.leases.ended,
     leasesWrongly: world.leases.wrongly,

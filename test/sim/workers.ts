@@ -49,6 +49,7 @@ export class Workers {
     const reach = workload.reach(lo, hi, budgetMs * speed)
     const run: Running = { job, lo, startedAt: clock.now, copy: speculative, reach, alive: true }
     this.running.set(chunk, run)
+    if (speculative) world.copiers.add(process.facts.session)
     world.tell(process, speculative ? 'starts a copy of' : 'starts', lo, reach)
     const lasts = workload.cost(lo, reach) / speed
     if (world.options.tellProgress) {
@@ -122,6 +123,7 @@ export class Workers {
     const elapsedMs = world.workload.cost(run.lo, reached) / host.facts.speed
     process.run('io', () => {
       this.running.delete(chunk)
+      if (run.copy) world.copiers.delete(process.facts.session)
       process.handle({
         type: 'chunkEnded',
         chunk,

@@ -1,3 +1,4 @@
+import { JobFold, type MakeFold } from '../../src/scheduler/fold.ts'
 import { Scheduler } from '../../src/scheduler/scheduler.ts'
 import type {
   BlobHash,
@@ -17,6 +18,7 @@ import { Gossip } from './gossip.ts'
 import { Host } from './host.ts'
 import { FULL_MESH, Links } from './links.ts'
 import { Network } from './network.ts'
+import { Past } from './past.ts'
 import { Prng } from './prng.ts'
 import { type Brain, Process } from './process.ts'
 import { simHash, simSeal } from './seal.ts'
@@ -48,6 +50,8 @@ export interface SimOptions {
   readonly checked: boolean
   /** Workers say in the middle of a chunk how far they are. */
   readonly tellProgress: boolean
+  /** What gossip told everyone is kept once: for meshes whose logs would not fit into one machine's memory so many times. */
+  readonly shared: boolean
   /** Tell the story of this item: what ran it, and what was written of it. */
   readonly watch: number | undefined
   /** When the job is submitted, ms. */
@@ -71,6 +75,7 @@ export const DEFAULTS: SimOptions = {
   valueBytes: 16,
   checked: true,
   tellProgress: true,
+  shared: false,
   watch: undefined,
   submitMs: 2_000,
 }
@@ -94,6 +99,10 @@ export class World {
   readonly gossip: Gossip
   readonly links: Links
   readonly hosts: Host[] = []
+  /** In a large mesh: what gossip told everyone. */
+  past: Past | undefined
+  /** Sessions that run a copy of what another runs. */
+  readonly copiers = new Set<SessionId>()
   /** Leases that ended while the session was there, and all of them. */
   readonly leases = { ended: 0, wrongly: 0 }
   byzantineEntries = 0
@@ -190,6 +199,7 @@ export class World {
       nonce: simHash(`nonce ${seed}`),
     }
     const job = simHash(JSON.stringify(spec)) as JobId
+    if (this.options.shared) this.share(job)
     const submit = (): void => {
       const { process } = author
       // A stopped or dead peer takes no command.
@@ -213,11 +223,16 @@ export class World {
     return false
   }
 
-  /** Whether the submitter's disk may have forgotten the JOB before anyone else had it. */
+  private share(job: JobId): void {
+    this.past = new Past(this, job, this.gossip.hops)
+    for (const host of this.hosts) host.common = this.past.have
+  }
+
+  /** Whether the JOB may be gone from every disk that had it: never synced, or an old copy of the folder. */
   mayLoseJob(): boolean {
     return this.faults.crashes.some(
       ({ peer, power, folderAgeMs }) =>
-        peer === 0 && (power || folderAgeMs > 0 || this.faults.writeMs > 0),
+        power || folderAgeMs > 0 || (peer === 0 && this.faults.writeMs > 0),
     )
   }
 
@@ -306,7 +321,10 @@ export class World {
     const { byzantine } = process.host.facts
     const random = this.prng.fork().next
     if (byzantine !== undefined) return new ByzantineBrain(process, byzantine, this.prng.fork())
-    const scheduler = new Scheduler({
+    // The job, and with it the shared past, comes later.
+    const makeFold: MakeFold = (job, listener) =>
+      this.past?.foldFor(process)(job, listener) ?? new JobFold(job, listener, readSimFork)
+    const config = {
       self: process.facts,
       leaseMs: this.options.leaseMs,
       expectsPeers: this.hosts.length > 1,
@@ -314,7 +332,8 @@ export class World {
       random,
       predecessors,
       readFork: readSimFork,
-    })
+    }
+    const scheduler = new Scheduler(config, makeFold)
     return {
       scheduler,
       handle: (event, now) => scheduler.handle(event, now),

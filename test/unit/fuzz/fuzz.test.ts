@@ -11,7 +11,7 @@ import { Random } from './random.ts'
  *
  * MESH_FUZZ_SECONDS=600 runs longer than CI does; MESH_FUZZ_SEED repeats a run; MESH_FUZZ_ONLY picks rows by name.
  */
-const SECONDS = Number(process.env.MESH_FUZZ_SECONDS ?? 10)
+const SECONDS = Number(process.env.MESH_FUZZ_SECONDS ?? 6)
 const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const ONLY = process.env.MESH_FUZZ_ONLY ?? ''
 const chosen = decoders.filter(({ name }) => name.includes(ONLY))

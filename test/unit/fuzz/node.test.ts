@@ -14,7 +14,7 @@ import { Random } from './random.ts'
  * no exception anywhere, no write that fails, and the books still add up.
  */
 const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
-const SECONDS = Number(process.env.MESH_FUZZ_SECONDS ?? 4)
+const SECONDS = Number(process.env.MESH_FUZZ_SECONDS ?? 3)
 const MESSAGES = 400
 
 async function round(seed: string): Promise<PeerUnderTest> {

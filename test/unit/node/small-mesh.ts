@@ -145,6 +145,7 @@ export class SmallMesh {
         live: (peer) => this.live(peer),
         awayMs: (peer) => (this.live(peer) ? 0 : this.now - (this.dead.get(peer) ?? 0)),
         reachable,
+        inMinority: () => 2 * (this.members.size - this.dead.size) < this.members.size,
       },
       transport: () => ({
         offerBlob: async (to, hash, _sizeBytes, source) => {
@@ -158,7 +159,6 @@ export class SmallMesh {
       sendJob: async (to, job) => void sent.push([to, job]),
       readiness: (peer) => (this.full.has(peer) ? 0 : 2),
       isRunning: () => this.running,
-      peersOf: () => [...this.members.keys()],
       dispatch: (event) => dispatched.push(event),
       times: this.times,
       now: () => this.now,

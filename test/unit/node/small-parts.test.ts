@@ -25,6 +25,7 @@ describe('presence', () => {
       scheduler: {
         liveness: (peer) => states.get(peer) ?? { state: 'unknown', silentMs: 0 },
         jobs: () => views as JobView[],
+        job: (id) => views.find(({ job }) => job === id) as JobView | undefined,
       },
       connected: () => connected,
       name: (peer) => `peer-${peer.slice(0, 2)}`,
@@ -44,6 +45,17 @@ describe('presence', () => {
     connected.pop()
     expect(presence.live(D)).toBe(false)
     expect([presence.awayMs(D), presence.everSeen(D)]).toEqual([30_000, false])
+  })
+
+  it('knows when it sees less than half of a job', () => {
+    const { presence, states, views } = rig()
+    expect(presence.inMinority(JOB)).toBe(false)
+    const doneBy = new Map([B, C, D].map((peer) => [peer, 1]))
+    views.push({ job: JOB, author: A, state: 'running', doneBy })
+    states.set(B, { state: 'live', silentMs: 0 })
+    expect(presence.inMinority(JOB)).toBe(false)
+    states.set(B, { state: 'lost', silentMs: 0 })
+    expect(presence.inMinority(JOB)).toBe(true)
   })
 
   it('notes a loss in the running jobs that the peer had a part in, the last ones only', () => {
@@ -71,9 +83,13 @@ describe('missing input', () => {
   const lost = new MeshError('ERR_MESH_INPUT_LOST', 'nobody has it', { details: { hash: 'x' } })
 
   function rig() {
-    const state = { now: 0, authorLives: false, others: [C] as PeerId[] }
+    const state = { now: 0, authorLives: false, others: [C] as PeerId[], few: false }
     const missing = new MissingInputs({
-      presence: { live: () => state.authorLives, reachable: () => state.others },
+      presence: {
+        live: () => state.authorLives,
+        reachable: () => state.others,
+        inMinority: () => state.few,
+      },
       times: { inputLostAfterMs: 60_000, inputLostAloneMs: 600_000 },
       now: () => state.now,
     })
@@ -104,9 +120,10 @@ describe('missing input', () => {
     expect(note()).toBe(true)
   })
 
-  it('later by a peer that sees nobody', () => {
+  it.each(['nobody', 'few of the job'])('later by a peer that sees %s', (who) => {
     const { state, note } = rig()
-    state.others = []
+    if (who === 'nobody') state.others = []
+    else state.few = true
     note()
     state.now = 599_999
     expect(note()).toBe(false)

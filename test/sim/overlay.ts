@@ -1,0 +1,98 @@
+import {
+  IntervalMap,
+  type IntervalRules,
+  type JoinResult,
+} from '../../src/scheduler/interval-map.ts'
+import { RangeSet } from '../../src/scheduler/range-set.ts'
+import type { Range } from '../../src/scheduler/types.ts'
+
+/** A map of its own over one that many share: reads see the pointwise join of both, joins go to its own. */
+export class OverlayMap<S extends Range> extends IntervalMap<S> {
+  private readonly shared: () => IntervalMap<S>
+  private readonly wins: IntervalRules<S>
+  private mine: IntervalMap<S>
+
+  constructor(shared: () => IntervalMap<S>, rules: IntervalRules<S>) {
+    super(rules)
+    this.shared = shared
+    this.wins = rules
+    this.mine = new IntervalMap<S>(rules)
+  }
+
+  reset(): void {
+    if (this.mine.size > 0) this.mine = new IntervalMap<S>(this.wins)
+  }
+
+  get own(): IntervalMap<S> {
+    return this.mine
+  }
+
+  override join(span: S): JoinResult<S> {
+    return this.mine.join(span)
+  }
+
+  override at(item: number): S | undefined {
+    const [a, b] = [this.shared().at(item), this.mine.at(item)]
+    if (a === undefined || b === undefined) return a ?? b
+    return this.wins.beats(b, a) ? b : a
+  }
+
+  override overlapping(lo: number, hi: number): S[] {
+    const over = this.mine.size === 0 ? [] : this.mine.overlapping(lo, hi)
+    const under = this.shared().overlapping(lo, hi)
+    if (over.length === 0) return under
+    const joined = new IntervalMap<S>(this.wins)
+    for (const span of under) joined.join(span)
+    for (const span of over) joined.join(span)
+    return joined.overlapping(lo, hi)
+  }
+
+  override *[Symbol.iterator](): IterableIterator<S> {
+    if (this.mine.size === 0) yield* this.shared()
+    else yield* this.overlapping(0, Number.MAX_SAFE_INTEGER)
+  }
+}
+
+/** The same for a set. Its own part holds only what the shared one lacks, once it was trimmed. */
+export class OverlaySet extends RangeSet {
+  private readonly shared: () => RangeSet
+  private readonly mine = new RangeSet()
+
+  constructor(shared: () => RangeSet) {
+    super()
+    this.shared = shared
+  }
+
+  get own(): RangeSet {
+    return this.mine
+  }
+
+  /** The shared set has grown: what it holds now is no longer this one's. */
+  trim(): void {
+    for (const { lo, hi } of [...this.mine.ranges()]) {
+      for (const part of this.shared().within(lo, hi)) this.mine.remove(part.lo, part.hi)
+    }
+  }
+
+  override get size(): number {
+    return this.shared().size + this.mine.size
+  }
+
+  override has(item: number): boolean {
+    return this.mine.has(item) || this.shared().has(item)
+  }
+
+  override add(lo: number, hi: number): void {
+    for (const part of this.shared().missing(lo, hi)) this.mine.add(part.lo, part.hi)
+  }
+
+  override countIn(lo: number, hi: number): number {
+    return this.shared().countIn(lo, hi) + (this.mine.size === 0 ? 0 : this.mine.countIn(lo, hi))
+  }
+
+  override missing(lo: number, hi: number): Range[] {
+    const missing = this.shared().missing(lo, hi)
+    if (this.mine.size === 0) return missing
+    return missing.flatMap((part) => this.mine.missing(part.lo, part.hi))
+  }
+}
