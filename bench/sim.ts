@@ -131,7 +131,7 @@ function commit(): string {
 }
 
 /** In larger meshes what gossip has told everyone is kept once, for want of memory. */
-const SHARED_ABOVE = 200
+const SHARED_ABOVE = Number(process.env.SA ?? 200)
 
 const COLUMNS: readonly (readonly [string, (r: SimReport) => string])[] = [
   ['seed', (r) => `${r.seed}`],

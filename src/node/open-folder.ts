@@ -80,6 +80,8 @@ const MAX_PREDECESSORS = 256
 export async function openFolder(options: OpenOptions): Promise<Membership> {
   const dataDir = options.dataDir ?? defaultDataDir()
   const slots = checkCores(options.cores)
+  const keep = checkKeep(options.keep)
+  const minFreeBytes = checkMinFree(options.minFree)
   const ticket = options.ticket === undefined ? undefined : decodeTicket(options.ticket)
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const lock = await lockFolder(dataDir)
@@ -119,10 +121,10 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         mdns: options.mdns ?? true,
         log: logger,
         upkeep: {
-          keep: checkKeep(options.keep),
+          keep,
           embedded: options.embedded ?? false,
           stall,
-          ...(options.minFree !== undefined && { minFreeBytes: checkMinFree(options.minFree) }),
+          ...(minFreeBytes !== undefined && { minFreeBytes }),
           ...options.upkeep,
         },
         ...(options.lease !== undefined && { leaseMs: checkLease(options.lease) }),
@@ -165,6 +167,10 @@ const MAX_KEEP_DAYS = 36_500
 
 function checkKeep(keep: KeepOptions = {}): KeepRules {
   const { days, bytes } = keep
+  const stranger = Object.keys(keep).find((key) => key !== 'days' && key !== 'bytes')
+  if (stranger !== undefined) {
+    throw wrongOption('keep', `keep has no "${stranger}": there are days and bytes`)
+  }
   if (days !== undefined && !(days >= 0 && days <= MAX_KEEP_DAYS)) {
     throw wrongOption('keep', `keep.days must be from 0 to ${MAX_KEEP_DAYS}, not ${days}`)
   }
@@ -177,8 +183,8 @@ function checkKeep(keep: KeepOptions = {}): KeepRules {
   }
 }
 
-function checkMinFree(bytes: number): number {
-  if (bytes >= 0 && Number.isFinite(bytes)) return bytes
+function checkMinFree(bytes: number | undefined): number | undefined {
+  if (bytes === undefined || (bytes >= 0 && Number.isFinite(bytes))) return bytes
   throw wrongOption('minFree', `minFree must be a number of bytes from 0 up, not ${bytes}`)
 }
 

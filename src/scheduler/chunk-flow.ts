@@ -46,7 +46,7 @@ function nextRunnable(core: Core): JobRun | undefined {
 function startNext(core: Core, run: JobRun): void {
   const first = run.todo.first()!
   const owner = run.fold.owners.at(first.lo)!
-  const most = cautiousSize(run, owner, first.lo)
+  const most = cautiousSize(core, run, owner, first.lo)
   if (most === undefined) {
     giveUp(core, run, first.lo)
     return

@@ -4,9 +4,17 @@ import { DEATH_SPLIT, MAX_DEATHS, START_EPOCH } from './limits.ts'
 import type { OwnerSpan } from './types.ts'
 
 /** What the STARTs say of the range that comes next: run so many items at most; undefined: the first item is given up. */
-export function cautiousSize(run: JobRun, owner: OwnerSpan, lo: number): number | undefined {
+export function cautiousSize(
+  core: Core,
+  run: JobRun,
+  owner: OwnerSpan,
+  lo: number,
+): number | undefined {
   if (owner.epoch < START_EPOCH) return Number.POSITIVE_INFINITY
-  const starts = run.fold.deathsAt(lo)
+  // Whoever is heard of lives, whatever others said of it.
+  const starts = run.fold
+    .deathsAt(lo)
+    .filter(({ session }) => core.ended.has(session) || !core.leases.has(session))
   if (starts.length === 0) return Number.POSITIVE_INFINITY
   const smallest = Math.min(...starts.map((start) => start.hi - start.lo))
   const sessions = new Set(starts.map(({ session }) => session))

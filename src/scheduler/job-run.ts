@@ -97,6 +97,8 @@ export class JobRun implements FoldListener {
   readonly nonces = new Map<SessionId, { readonly nonce: number; readonly granted: boolean }>()
   /** RELEASE entries with open items, since when they may be taken. */
   readonly releasedSince = new Map<EntryHash, number>()
+  /** Since when there has been nothing to start or to steal. */
+  idleSince: number | undefined
   /** Sessions that handed on what nobody can trace, since when. */
   readonly orphanedSince = new Map<SessionId, number>()
   /** When a session last showed that it works on this job: an entry, or a running chunk that it told of. */

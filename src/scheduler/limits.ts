@@ -103,9 +103,15 @@ export const MAX_LEASES = 65_536
 export const RESYNC_PEERS = 2
 /** After a lease ended what the dead session wrote last is asked for; so long at least before its ranges are taken. */
 export const RECLAIM_AFTER_MS = 100
-/** Rank r among the peers that may take a dead session's piece waits r times this, but not for ever: the first may be busy. */
+/**
+ * Rank r among the peers that may take a dead session's piece waits r times so long (4 round trips, within these): a RECLAIM is heard
+ * of by then. Not for ever: those before it may be busy.
+ */
+export const RECLAIM_RANK_MIN_MS = 200
 export const RECLAIM_RANK_MS = 1_000
-export const MAX_RECLAIM_RANK = 5
+export const MAX_RECLAIM_RANK = 6
+/** What a peer held that has started again is left to it for so long. */
+export const OWN_FIRST_MS = 3_000
 /** What a dead session held is taken in so many pieces, each with ranks of its own: the survivors share it without a word. */
 export const RECLAIM_PIECES = 16
 /** After a start with other peers about: they say what became of this peer's ranges before it reclaims them. */

@@ -4,9 +4,11 @@ import {
   MAX_GRANT_RANGES,
   MAX_RECLAIM_RANK,
   MAX_RELEASE_PUSHES,
+  OWN_FIRST_MS,
   OWN_RECLAIM_MS,
   RECLAIM_AFTER_MS,
   RECLAIM_PIECES,
+  RECLAIM_RANK_MIN_MS,
   RECLAIM_RANK_MS,
   RELEASE_RANK_MS,
   SEED_ACK_MS,
@@ -114,15 +116,36 @@ export function reclaimDead(core: Core, run: JobRun): boolean {
   if (!core.willing || run.ended) return false
   const dead = deadItems(core, run)
   if (dead === 0) return false
+  run.idleSince ??= core.now
   const found = duePieces(core, run)
-  if (found.due.length === 0) {
-    if (found.next < Number.POSITIVE_INFINITY) core.arm('reclaim', run, found.next)
-    return false
+  if (found.due.length > 0) return takePieces(core, run, found.due, shareOf(core, dead))
+  if (found.next < Number.POSITIVE_INFINITY) core.arm('reclaim', run, found.next)
+  return false
+}
+
+/** Little is left here: what certainly nobody comes back for, and this peer is the first to take, goes before stealing. */
+export function reclaimGone(core: Core, run: JobRun): boolean {
+  if (!core.willing || run.ended || core.now < core.listenUntil) return false
+  const dead = deadItems(core, run)
+  if (dead === 0) return false
+  const due: DuePiece[] = []
+  for (const span of run.fold.owners) {
+    const lease = core.leases.get(span.owner)
+    if (lease?.ended === undefined || lease.ended === 'silent') continue
+    if (lease.ended === 'restarted' && lease.peer !== undefined && core.isLive(lease.peer)) continue
+    if (core.now < knownBy(core, lease.endedAt) || isFinal(run, span.lo, span.hi)) continue
+    for (const { lo, hi, index } of piecesOf(run, span)) {
+      if (isFinal(run, lo, hi)) continue
+      if (rankFor(core, `${span.hash}${index}`, lease.peer) === 0) due.push({ span, lo, hi })
+    }
   }
-  const share = shareOf(core, dead)
+  return due.length > 0 && takePieces(core, run, due, shareOf(core, dead))
+}
+
+function takePieces(core: Core, run: JobRun, due: readonly DuePiece[], share: number): boolean {
   const ranges: ReclaimedRange[] = []
   let items = 0
-  for (const { span, lo, hi } of found.due) {
+  for (const { span, lo, hi } of due) {
     if (items >= share || ranges.length >= MAX_GRANT_RANGES) break
     items += openRanges(run, span, lo, hi, ranges)
   }
@@ -144,15 +167,24 @@ function duePieces(core: Core, run: JobRun): { due: DuePiece[]; next: number } {
   for (const span of run.fold.owners) {
     const since = deadSince(core, run, span.owner)
     if (since === undefined) continue
-    if (run.fold.final.countIn(span.lo, span.hi) === span.hi - span.lo) continue
+    if (isFinal(run, span.lo, span.hi)) continue
     for (const piece of piecesOf(run, span)) {
-      if (run.fold.final.countIn(piece.lo, piece.hi) === piece.hi - piece.lo) continue
-      const at = turnFor(core, span, piece.index, since)
+      if (isFinal(run, piece.lo, piece.hi)) continue
+      const at = turnFor(core, run, span, piece.index, since)
       if (at <= core.now) due.push({ span, lo: piece.lo, hi: piece.hi })
       else next = Math.min(next, at)
     }
   }
   return { due, next }
+}
+
+/** What a session that is dead since then wrote last has been asked for, and is here. */
+function knownBy(core: Core, since: number): number {
+  return since + Math.max(RECLAIM_AFTER_MS, 2 * core.rttMs)
+}
+
+function isFinal(run: JobRun, lo: number, hi: number): boolean {
+  return run.fold.final.countIn(lo, hi) === hi - lo
 }
 
 /** Since when a session's ranges may be taken; undefined: not at all. */
@@ -162,14 +194,18 @@ function deadSince(core: Core, run: JobRun, session: SessionId): number | undefi
   return run.stalled.get(session)
 }
 
-function turnFor(core: Core, span: OwnerSpan, index: number, since: number): number {
+/**
+ * When it is this peer's turn for a piece. Ranks count from when it had nothing else to do: at the end of a job all are idle at
+ * once, and each begins with the pieces for which it is first.
+ */
+function turnFor(core: Core, run: JobRun, span: OwnerSpan, index: number, since: number): number {
   const lease = core.leases.get(span.owner)
   const rank = rankFor(core, `${span.hash}${index}`, lease?.peer)
   // A peer that has started again takes its own.
   const own = lease?.ended === 'restarted' && lease.peer !== undefined && core.isLive(lease.peer)
-  const waitMs = RECLAIM_RANK_MS * Math.min(MAX_RECLAIM_RANK, rank + (own ? 3 : 0))
-  const at = since + Math.max(RECLAIM_AFTER_MS, 2 * core.rttMs) + waitMs
-  return Math.max(at, core.listenUntil)
+  const rankMs = Math.min(RECLAIM_RANK_MS, Math.max(RECLAIM_RANK_MIN_MS, 4 * core.rttMs))
+  const waitMs = rankMs * Math.min(MAX_RECLAIM_RANK, rank) + (own ? OWN_FIRST_MS : 0)
+  return Math.max(knownBy(core, since), run.idleSince ?? core.now, core.listenUntil) + waitMs
 }
 
 /** A span cut at bounds that all peers agree on: those of the claim that made it, in RECLAIM_PIECES. */

@@ -10,7 +10,14 @@ import {
   STEAL_TIMEOUT_MS,
   STEAL_TRIES,
 } from './limits.ts'
-import { deadItems, noteEmpty, noteProgress, noteStalled, reclaimDead } from './reclaim.ts'
+import {
+  deadItems,
+  noteEmpty,
+  noteProgress,
+  noteStalled,
+  reclaimDead,
+  reclaimGone,
+} from './reclaim.ts'
 import { NOBODY } from './rules.ts'
 import { power } from './seeds.ts'
 import { noteSlow, speculate } from './speculate.ts'
@@ -39,7 +46,7 @@ export function seekWork(core: Core): void {
     const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
     if (over && thief.backingOff !== 'no') endBackoff(core, run)
     thief.refreshed = false
-    if (thief.backingOff !== 'no') continue
+    if (thief.backingOff !== 'no' || reclaimGone(core, run)) continue
     if (othersHave(core, run)) ask(core, run)
     else reclaimDead(core, run)
   }
@@ -108,8 +115,10 @@ export function stealAnswered(
     noteProgress(core, run, session)
     noteSlow(core, run, session, event.running)
   } else if (session !== undefined) noteEmpty(run, session)
-  if (event.granted) thief.empties = 0
-  else cameEmpty(core, run, event.from, DRY_MS)
+  if (event.granted) {
+    thief.empties = 0
+    run.idleSince = undefined
+  } else cameEmpty(core, run, event.from, DRY_MS)
 }
 
 /** The same nonce once more, then another victim. */

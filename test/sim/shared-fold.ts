@@ -93,7 +93,7 @@ export class SharedFold extends JobFold {
     }
     if (this.own.has(entry.hash)) return false
     this.own.set(entry.hash, entry)
-    this.take(entry, true)
+    this.weave(entry, true)
     return true
   }
 
@@ -111,10 +111,10 @@ export class SharedFold extends JobFold {
     this.owners.reset()
     this.dones.reset()
     this.final.trim()
-    for (const entry of left.values()) this.take(entry, false)
+    for (const entry of left.values()) this.weave(entry, false)
   }
 
-  private take(entry: Entry, tell: boolean): void {
+  private weave(entry: Entry, tell: boolean): void {
     this.shift = undefined
     const { body } = entry
     if (body.type === 'job') this.jobEntry ??= entry as NonNullable<typeof this.jobEntry>

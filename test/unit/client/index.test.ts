@@ -39,6 +39,13 @@ describe('joinMesh', () => {
     ['mdns', 'no', /mdns must be true or false/],
     ['listen', '/ip4/127.0.0.1/tcp/0', /listen must be a list of multiaddrs/],
     ['logLevel', 'loud', /logLevel must be one of debug/],
+    ['keep', '7d', /keep must be an object/],
+    ['keep', { days: -1 }, /keep\.days must be from 0/],
+    ['keep', { days: 'x' }, /keep\.days must be from 0/],
+    ['keep', { bytes: Number.NaN }, /keep\.bytes must be a number/],
+    ['keep', { day: 1 }, /keep has no "day"/],
+    ['minFree', '1GB', /minFree must be a number of bytes/],
+    ['minFree', -1, /minFree must be a number of bytes/],
   ])('refuses %s = %o', async (option, value, message) => {
     await expect(joinMesh({ [option]: value })).rejects.toMatchObject({
       code: 'ERR_MESH_OPTION_INVALID',

@@ -21,6 +21,9 @@ describe('options of a job', () => {
     ['memory', Number.POSITIVE_INFINITY, /MiB from 64/],
     ['retries', -1, /whole number from 0 to 1000/],
     ['maxItemsPerWorker', 0, /whole number from 1/],
+    ['replicas', 0, /whole number from 1 to 8/],
+    ['replicas', 9, /whole number from 1 to 8/],
+    ['speculate', 'no', /true or false/],
     ['signal', {}, /AbortSignal/],
     ['detach', 1, /true or false/],
     ['onProgress', 'x', /function/],
@@ -45,6 +48,10 @@ describe('options of a job', () => {
       chunkSize: 2 ** 31 - 1,
       timeLimitMs: 1,
       memoryBytes: 64 * 2 ** 20,
+    })
+    expect(toJobOptions({ replicas: 8, speculate: false })).toEqual({
+      replicas: 8,
+      speculate: false,
     })
     expect(toJobOptions({ args: new Uint8Array(MAX_ARGS_BYTES - 8) }).args).toBeDefined()
   })

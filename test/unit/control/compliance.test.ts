@@ -28,6 +28,16 @@ describe.each([
     expect(await rig.backend.jobs()).toEqual([])
   })
 
+  it('forgets a job that is over, and refuses one that runs', async () => {
+    await using rig = await createRig({ held: true })
+    const { job } = await submitSource(rig.backend, SQUARES, 10)
+    await expect(rig.backend.forget(job)).rejects.toMatchObject({ code: 'ERR_MESH_JOB_RUNNING' })
+    rig.fake.release()
+    await all(rig.backend.results(job, { order: 'item', wait: true }))
+    expect(await rig.backend.forget(job.slice(0, 8))).toBe(job)
+    expect(await rig.backend.jobs()).toEqual([])
+  })
+
   it('stores blobs of any size, none included', async () => {
     await using rig = await createRig()
     const sizes = [0, 1, 100_000, 3_000_000]
