@@ -1,6 +1,5 @@
-import type { Logger } from '../base/logger.ts'
 import { hash32, rendezvousRank } from '../scheduler/rendezvous.ts'
-import type { BlobHash, DoneSpan, JobId, PeerId, SchedulerEvent } from '../scheduler/types.ts'
+import type { BlobHash, JobId, PeerId } from '../scheduler/types.ts'
 import type { Store, StoredJob } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import {
@@ -11,31 +10,22 @@ import {
   MAX_COPIES_KNOWN,
   MAX_COPY_TRIES,
   MAX_REPLICAS,
-  MINORITY_FACTOR,
   SPANS_PER_TURN,
 } from './limits.ts'
-import type { Presence } from './presence.ts'
+import { type BlobSpan, type LostParts, LostResults } from './lost-results.ts'
 import type { Transport } from './transport/types.ts'
 import type { UpkeepTimes } from './upkeep-times.ts'
 import { WorkPool } from './work-pool.ts'
 
-type BlobSpan = DoneSpan & { readonly result: Extract<DoneSpan['result'], { kind: 'blob' }> }
-
-export interface KeepersParts {
-  readonly self: PeerId
+export interface KeepersParts extends LostParts {
   readonly store: Store
   readonly exchange: Pick<BlobExchange, 'known' | 'ensure'>
-  readonly presence: Pick<Presence, 'live' | 'awayMs' | 'reachable' | 'inMinority'>
   readonly transport: () => Pick<Transport, 'offerBlob'>
   /** Everything of a job's log goes to that peer, so that the copy is worth something there. */
   readonly sendJob: (to: PeerId, job: JobId) => Promise<void>
   /** 0: it takes no copies now; the higher, the sooner it is chosen. */
   readonly readiness: (peer: PeerId) => 0 | 1 | 2
-  readonly isRunning: (job: JobId) => boolean
-  readonly dispatch: (event: SchedulerEvent) => void
   readonly times: UpkeepTimes
-  readonly now: () => number
-  readonly log: Logger
 }
 
 /** How the handing on of a leaving peer goes. */
@@ -53,8 +43,6 @@ export class Keepers {
   private readonly parts: KeepersParts
   /** Holders that the log does not name: copies that this session made. */
   private readonly copies = new Map<BlobHash, Set<PeerId>>()
-  /** Results that this peer should have and nobody has, since when. */
-  private readonly unfound = new Map<BlobHash, number>()
   /** Jobs whose log this session sent to a peer. */
   private readonly informed = new Map<PeerId, Set<JobId>>()
   private timer: NodeJS.Timeout | undefined
@@ -65,11 +53,11 @@ export class Keepers {
   private patience = 0
   /** Results that lack a copy, as the last look found. */
   private lacking = 0
-  private readonly startedAt: number
+  private readonly lost: LostResults
 
   constructor(parts: KeepersParts) {
     this.parts = parts
-    this.startedAt = parts.now()
+    this.lost = new LostResults(parts)
   }
 
   start(): void {
@@ -140,12 +128,12 @@ export class Keepers {
         const here = await this.holds(span.result.hash)
         const holders = this.holdersOf(span, here)
         if (holders.size === 0 && running) {
-          found.lostIn = Math.min(found.lostIn, await this.judgeLost(record.job, span))
+          found.lostIn = Math.min(found.lostIn, await this.lost.judge(record.job, span))
         } else if (holders.size < replicasOf(record)) {
           found.lacking += 1
           if (!here && span.result.keepers.includes(this.parts.self)) {
             await pool.add(async () => {
-              const inMs = await this.heal(record.job, span, running)
+              const inMs = await this.lost.heal(record.job, span, running)
               found.lostIn = Math.min(found.lostIn, inMs)
             })
           }
@@ -235,68 +223,6 @@ export class Keepers {
       .filter(({ ready }) => ready > 0)
       .sort((a, b) => b.ready - a.ready || b.weight - a.weight || (a.peer < b.peer ? -1 : 1))
       .map(({ peer }) => peer)
-  }
-
-  // ------------------------------------------------------------ LOST
-
-  /** Declares a result lost when its time has come; else says in how many ms that would be. */
-  private async judgeLost(job: JobId, span: BlobSpan): Promise<number> {
-    const { presence, times, self, now } = this.parts
-    const { keepers } = span.result
-    // A keeper that lost its blobs knows best; the others count on it.
-    const mine = keepers.includes(self)
-    const others = keepers.filter((peer) => peer !== self).map((peer) => presence.awayMs(peer))
-    const awayMs = Math.min(now() - this.startedAt, ...others)
-    const rank = mine ? 0 : rendezvousRank(span.hash, self, presence.reachable())
-    const waitMs = this.lostAfterMs(job) + rank * times.lostRankMs - awayMs
-    return waitMs > 0 ? waitMs : this.lose(job, span)
-  }
-
-  /** Named as a keeper, and it is gone from this folder: it is fetched again, for the others count on this copy. */
-  private async heal(job: JobId, span: BlobSpan, running: boolean): Promise<number> {
-    const { presence, exchange, self, now } = this.parts
-    const { hash, keepers } = span.result
-    try {
-      await exchange.ensure(hash, keepers)
-      this.unfound.delete(hash)
-      return Number.POSITIVE_INFINITY
-    } catch {
-      // One that is heard of but not connected may have it.
-      const reachable = presence.reachable()
-      const hidden = keepers.some(
-        (peer) => peer !== self && presence.live(peer) && !reachable.includes(peer),
-      )
-      if (!running || hidden) return Number.POSITIVE_INFINITY
-      const since = this.unfound.get(hash)
-      if (since === undefined) {
-        if (this.unfound.size >= MAX_COPIES_KNOWN) this.unfound.clear()
-        this.unfound.set(hash, now())
-      }
-      const waitMs = this.lostAfterMs(job) - (now() - (since ?? now()))
-      return waitMs > 0 ? waitMs : this.lose(job, span)
-    }
-  }
-
-  /** Where most of the job's peers are out of sight, it may be this side that is cut off: what the others hold is given up later. */
-  private lostAfterMs(job: JobId): number {
-    const { presence, times } = this.parts
-    return presence.inMinority(job) ? MINORITY_FACTOR * times.lostAfterMs : times.lostAfterMs
-  }
-
-  private async lose(job: JobId, span: BlobSpan): Promise<number> {
-    const { exchange, dispatch, log, isRunning } = this.parts
-    const { lo, hi, hash, result } = span
-    try {
-      // Somebody may have a copy that the log does not name; then it is here, too, and is copied on.
-      await exchange.ensure(result.hash, result.keepers)
-      return 0
-    } catch {
-      if (!isRunning(job)) return Number.POSITIVE_INFINITY
-      log.warn('a result is lost: its items run again', { job: job.slice(0, 8), lo, hi })
-      this.unfound.delete(result.hash)
-      dispatch({ type: 'resultLost', job, lo, hi, done: hash })
-      return Number.POSITIVE_INFINITY
-    }
   }
 
   // ------------------------------------------------------------ leaving

@@ -7,7 +7,8 @@ import type {
   SchedulerEvent,
   SessionId,
 } from '../scheduler/types.ts'
-import { isOfNewerVersion, jobIdOf } from '../store/entry-codec.ts'
+import { decodeHeader, isOfNewerVersion, jobIdOf } from '../store/entry-codec.ts'
+import { isSessionOf } from '../store/identity.ts'
 import { MAX_FORK_PROOF_BYTES } from '../store/limits.ts'
 import type { FeedHead, FeedId, IngestResult, Run, Store } from '../store/types.ts'
 import {
@@ -218,6 +219,11 @@ export class Replication {
         this.parts.newerLog(from)
         continue
       }
+      if (isForeign(run)) {
+        this.parts.strike(from, 'a feed under the session of another peer')
+        clean = false
+        continue
+      }
       const result = this.parts.store.ingest(run)
       if (result.status === 'ok') {
         for (const entry of result.entries) {
@@ -390,6 +396,16 @@ export class Replication {
 
 export function feedOf(head: { author: PeerId; session: SessionId }): FeedId {
   return { author: head.author, session: head.session }
+}
+
+/** Owners are sessions: nobody writes under another's. What cannot be read is the store's to refuse. */
+function isForeign(run: Run): boolean {
+  try {
+    const { author, session } = decodeHeader(run.entries[0] ?? NOTHING)
+    return !isSessionOf(session, author)
+  } catch {
+    return false
+  }
 }
 
 function unique(entries: readonly Entry[]): Entry[] {

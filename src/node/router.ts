@@ -1,6 +1,7 @@
-import { isMeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { JobId, PeerId, SchedulerCore, SchedulerEvent } from '../scheduler/types.ts'
+import { isSessionOf } from '../store/identity.ts'
 import type { JobFinder } from './job-finder.ts'
 import { MAX_INTRODUCTIONS } from './limits.ts'
 import type { LogExchange } from './log-exchange.ts'
@@ -164,6 +165,9 @@ export class Router {
 
   private takeAdvert(bytes: Uint8Array): boolean {
     const advert: Advert = decodeAdvert(bytes)
+    if (!isSessionOf(advert.session, advert.peer)) {
+      throw new MeshError('ERR_MESH_PROTOCOL', 'advert with the session of another peer')
+    }
     if (advert.peer === this.parts.self || !this.parts.roster.learn(advert, bytes)) return true
     const transport = this.parts.transport()
     const facts = factsOf(advert)

@@ -43,9 +43,22 @@ export async function loadOrCreateIdentity(dir: string): Promise<Identity> {
     peer: peerIdOf(key),
     sign: (hash) => new Uint8Array(sign(null, hash, key)),
     sessionNumber,
-    session: toHex(randomBytes(16)) as SessionId,
+    session: newSession(peerIdOf(key)),
   }
 }
+
+/** Half of a session's id is its peer's, so that nobody else can write under it; the other half is random. */
+export function newSession(peer: PeerId): SessionId {
+  return (peer.slice(0, SESSION_PEER_CHARS) + toHex(randomBytes(8))) as SessionId
+}
+
+/** Whether a session can be that peer's. */
+export function isSessionOf(session: SessionId, peer: PeerId): boolean {
+  return session.startsWith(peer.slice(0, SESSION_PEER_CHARS))
+}
+
+/** Hex characters of the peer's id that a session begins with: 8 bytes. */
+const SESSION_PEER_CHARS = 16
 
 /** The Ed25519 key of a raw 32-byte seed. */
 export function privateKeyOf(seed: Uint8Array): KeyObject {

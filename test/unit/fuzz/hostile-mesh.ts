@@ -46,6 +46,13 @@ export class HostileMesh {
     this.sessions = [self.session, ...['s0', 's1', 's2', 's3'].map(sessionOf)]
   }
 
+  /** One that fits its peer; now and then another's, which is refused. */
+  private sessionFor(peer: PeerId): SessionId {
+    const session = this.random.pick(this.sessions)
+    if (this.random.oneIn(20)) return session
+    return (peer.slice(0, 16) + session.slice(16)) as SessionId
+  }
+
   /** What some entry of the mesh is called: what the peer under test writes is granted from, finished and reclaimed as well. */
   saw(hash: EntryHash): void {
     this.hashes.push(hash)
@@ -135,7 +142,7 @@ export class HostileMesh {
     return encodeAdvert(
       {
         peer: who.peer,
-        session: random.pick(this.sessions),
+        session: this.sessionFor(who.peer),
         sessionNumber: random.pick([0, 1, 2, BIG]),
         version: '9',
         name: who.peer.slice(0, 3),
@@ -181,7 +188,7 @@ export class HostileMesh {
     const { random } = this
     const who = random.pick(this.members)
     const job = random.pick(this.jobs)
-    const session = random.pick(this.sessions)
+    const session = this.sessionFor(who.peer)
     const name = who.peer + job + session
     const id = { author: who.peer, session }
     const feed = this.feeds.get(name) ?? { who, id, job, written: [] }

@@ -2,7 +2,13 @@ import { createPublicKey, verify } from 'node:crypto'
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { loadOrCreateIdentity, peerIdOf, privateKeyOf } from '../../../src/store/identity.ts'
+import type { PeerId } from '../../../src/scheduler/types.ts'
+import {
+  isSessionOf,
+  loadOrCreateIdentity,
+  peerIdOf,
+  privateKeyOf,
+} from '../../../src/store/identity.ts'
 import { MAX_KNOWN_ADDRESSES } from '../../../src/store/limits.ts'
 import {
   createMeshKey,
@@ -24,6 +30,10 @@ describe('identity', () => {
     expect([first.sessionNumber, second.sessionNumber]).toEqual([1, 2])
     expect(second.session).not.toBe(first.session)
     expect(first.session).toMatch(/^[0-9a-f]{32}$/)
+    expect(isSessionOf(first.session, first.peer)).toBe(true)
+    expect(isSessionOf(first.session, `00${first.peer.slice(2)}` as PeerId)).toBe(
+      first.peer.startsWith('00'),
+    )
     expect(first.peer).toMatch(/^[0-9a-f]{64}$/)
     expect(peerIdOf(privateKeyOf(first.seed))).toBe(first.peer)
     expect((await stat(join(dir, 'identity.json'))).mode & 0o777).toBe(0o600)
