@@ -32,18 +32,22 @@ export class OverlayMap<S extends Range> extends IntervalMap<S> {
   }
 
   override at(item: number): S | undefined {
-    const [a, b] = [this.shared().at(item), this.mine.at(item)]
-    if (a === undefined || b === undefined) return a ?? b
-    return this.wins.beats(b, a) ? b : a
+    if (this.mine.size === 0) return this.shared().at(item)
+    return this.overlapping(item, item + 1)[0]
   }
 
   override overlapping(lo: number, hi: number): S[] {
-    const over = this.mine.size === 0 ? [] : this.mine.overlapping(lo, hi)
     const under = this.shared().overlapping(lo, hi)
-    if (over.length === 0) return under
+    if (this.mine.size === 0) return under
+    const over = this.mine.overlapping(lo, hi)
+    // A span that reaches out of [lo, hi) may be cut there by one of the other kind.
+    const from = Math.min(lo, under[0]?.lo ?? lo, over[0]?.lo ?? lo)
+    const to = Math.max(hi, under.at(-1)?.hi ?? hi, over.at(-1)?.hi ?? hi)
+    const cutters = this.mine.overlapping(from, to)
+    if (cutters.length === 0) return under
     const joined = new IntervalMap<S>(this.wins)
-    for (const span of under) joined.join(span)
-    for (const span of over) joined.join(span)
+    for (const span of this.shared().overlapping(from, to)) joined.join(span)
+    for (const span of cutters) joined.join(span)
     return joined.overlapping(lo, hi)
   }
 
