@@ -166,6 +166,7 @@ function table(): void {
       leaseMs: number(values.lease),
       chunkSize: number(values.chunk),
       checked: false,
+      watch: number(values.item),
       tellProgress: false,
       valueBytes: 1,
       shared: peers > SHARED_ABOVE,
@@ -177,6 +178,7 @@ function table(): void {
     })
     const report = simulate(options, faults)
     console.log(COLUMNS.map(([, cell]) => cell(report).padStart(10)).join(''))
+    if (values.item !== undefined) console.log(report.story.join('\n'))
     if (values.verbose) console.log(report.entries, report.messages, report)
     if (report.problems.length > 0) {
       const churn = values.churn === undefined ? '' : ` --churn ${values.churn}`

@@ -9,6 +9,7 @@ import type {
   Entry,
   JobId,
   JobSpec,
+  JobView,
   PeerFacts,
   PeerId,
   SchedulerEffect,
@@ -52,6 +53,9 @@ import type { WireMessage } from './wire/messages.ts'
 
 /** The event loop is looked at 20 times a second: more often, the looking shows in an idle peer's CPU. */
 const LOOP_DELAY_RESOLUTION_MS = 50
+/** A job that is over within this of its arrival, and older than the other, was over before: its end is not known here. */
+const JUST_HEARD_MS = 5_000
+const OLD_JOB_MS = 60_000
 
 export interface PeerConfig {
   readonly identity: Identity
@@ -108,7 +112,9 @@ export class Peer {
   private readonly timers: NodeJS.Timeout[] = []
   private readonly loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
   /** Finished jobs in memory, oldest first, with the wall time of their end. */
-  private readonly finished = new Map<JobId, number>()
+  private readonly finished = new Map<JobId, number | undefined>()
+  /** When jobs of others were first heard of, on the engine's clock. */
+  private readonly arrivedAt = new Map<JobId, number>()
   private transportOrNone: Transport | undefined
   private stopping: Promise<void> | undefined
   private failure: MeshError | undefined
@@ -309,7 +315,7 @@ export class Peer {
   async takeUp(job: JobId): Promise<void> {
     const record = (await this.store.jobs()).find((stored) => stored.job === job)
     if (record === undefined || this.scheduler.job(job) !== undefined) return
-    this.finished.set(job, record.summary.finishedAt ?? record.updatedAt)
+    this.finished.set(job, record.summary.finishedAt)
     const { store, scheduler, replication } = this
     const dispatch = this.engine.dispatch.bind(this.engine)
     await takeUpAgain({ store, scheduler, replication, dispatch }, job)
@@ -344,6 +350,7 @@ export class Peer {
       for await (const entry of this.store.entries(record.job)) entries.push(entry)
       if (entries.length === 0) continue
       this.replication.hold(record.job)
+      this.arrivedAt.set(record.job, Number.NEGATIVE_INFINITY)
       this.loaded.push(entries)
     }
   }
@@ -462,7 +469,7 @@ export class Peer {
     const view = this.scheduler.job(job)
     if (view === undefined) return
     // Of a job taken up again from the store the time is known.
-    if (!this.finished.has(job)) this.finished.set(job, Date.now())
+    if (!this.finished.has(job)) this.finished.set(job, this.endOf(view))
     this.recordJob(job, view.state === 'cancelled' ? 'cancelled' : 'finished')
     this.watch.jobChanged(view)
     this.logExchange.jobEnded(job)
@@ -473,6 +480,14 @@ export class Peer {
       if (this.finished.size <= MAX_FINISHED_JOBS_IN_MEMORY) break
       this.forgetJob(oldest)
     }
+  }
+
+  /** Of a job that was over long before this peer heard of it, nobody here can say when it ended. */
+  private endOf({ job, author, submittedAt }: JobView): number | undefined {
+    const now = Date.now()
+    const here = this.engine.now()
+    const justHeard = author !== this.id && here - (this.arrivedAt.get(job) ?? here) < JUST_HEARD_MS
+    return justHeard && now - submittedAt > OLD_JOB_MS ? undefined : now
   }
 
   /** The author's peers hear of the end directly, since gossip may be lost and the author may leave at once. */
@@ -490,12 +505,14 @@ export class Peer {
     this.watch.forget(job)
     this.acks.delete(job)
     this.finished.delete(job)
+    this.arrivedAt.delete(job)
   }
 
   private recordJob(job: JobId, state: 'running' | 'finished' | 'cancelled'): void {
     const view = this.scheduler.job(job)
     if (view === undefined) return
     const { items, done, failed, submittedAt, author, spec } = view
+    const finishedAt = this.finished.get(job)
     this.store.stageJob({
       job,
       state,
@@ -507,7 +524,7 @@ export class Peer {
         submittedAt,
         author,
         spec,
-        ...(state === 'running' ? {} : { finishedAt: this.finished.get(job) ?? Date.now() }),
+        ...(state !== 'running' && finishedAt !== undefined && { finishedAt }),
       },
     })
     this.store.flush().catch((error) => this.writeFailed(error))
@@ -545,6 +562,7 @@ export class Peer {
 
   private jobArrived(job: JobId, author: PeerId, from: PeerId | undefined): void {
     if (this.scheduler.job(job) === undefined) return
+    this.arrivedAt.set(job, this.engine.now())
     if (this.scheduler.job(job)?.state === 'running') this.recordJob(job, 'running')
     if (author !== this.id) {
       const acknowledge = () => void this.send(author, { kind: 'jobAck', job, held: true })

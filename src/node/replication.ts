@@ -55,6 +55,8 @@ export class Replication {
   private readonly loading = new Map<JobId, Entry[]>()
   /** Jobs that are over and only in the store: what still comes for them is kept, and changes nothing. */
   private readonly ended = new Set<JobId>()
+  /** Jobs taken up from the store that have not been compared with a neighbour since. */
+  private readonly catchingUp = new Set<JobId>()
   /** Told when the JOB that they wait for has come. */
   private readonly wanted = new Map<JobId, () => void>()
   /** Forked feeds that were told. */
@@ -82,6 +84,7 @@ export class Replication {
   hold(job: JobId): void {
     this.ended.delete(job)
     this.loading.set(job, [])
+    this.catchingUp.add(job)
   }
 
   loaded(job: JobId): void {
@@ -241,7 +244,11 @@ export class Replication {
         clean = false
       }
     }
-    for (const [job, entries] of fresh) this.takeIn(job, entries, from, direct)
+    for (const [job, entries] of fresh) {
+      this.takeIn(job, entries, from, direct)
+      // Was that all?
+      if (direct && this.catchingUp.has(job)) this.sendHeads(from, job, true)
+    }
     return clean
   }
 
@@ -256,6 +263,7 @@ export class Replication {
       return [{ ...feedOf(head), from: differs ? have : have + 1 }]
     })
     if (feeds.length > 0) this.parts.send(from, { kind: 'pull', job, feeds })
+    else if (this.catchingUp.delete(job)) this.parts.dispatch({ type: 'jobSynced', job })
     if (reply) this.sendHeads(from, job, false)
   }
 

@@ -41,8 +41,6 @@ export class Core {
   readonly leaseMs: number
   /** After a sleep: nobody is declared dead before. */
   listenUntil = Number.NEGATIVE_INFINITY
-  /** What predecessors of this session held is not touched before. */
-  ownReclaimAt: number | undefined
   /** False while this peer takes no work (its disk is full). */
   lending = true
   readonly jobs = new Map<JobId, JobRun>()

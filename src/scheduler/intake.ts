@@ -3,6 +3,7 @@ import type { Core } from './core.ts'
 import type { JobRun } from './job-run.ts'
 import { adoptOwners } from './leases.ts'
 import {
+  CATCH_UP_MS,
   MAX_FORGOTTEN_JOBS,
   MAX_ORPHAN_ENTRIES,
   MAX_ORPHAN_ENTRIES_PER_JOB,
@@ -52,6 +53,7 @@ export class Intake {
     for (const run of runs) {
       run.fold.takeChange()
       adoptOwners(this.core, run)
+      if (this.core.config.expectsPeers === true) run.catchUpUntil = this.core.now + CATCH_UP_MS
       // The log may be behind: whoever took a released range meanwhile has a moment to say so.
       for (const span of run.fold.owners) {
         if (span.owner === NOBODY) {

@@ -97,7 +97,9 @@ export class JobRun implements FoldListener {
   readonly nonces = new Map<SessionId, { readonly nonce: number; readonly granted: boolean }>()
   /** RELEASE entries with open items, since when they may be taken. */
   readonly releasedSince = new Map<EntryHash, number>()
-  /** Since when there has been nothing to start or to steal. */
+  /** Taken up from the store: until then others may tell what became of it meanwhile. */
+  catchUpUntil = Number.NEGATIVE_INFINITY
+  /** Since when there has been nothing to start or to steal, with the same peers about. */
   idleSince: number | undefined
   /** Sessions that handed on what nobody can trace, since when. */
   readonly orphanedSince = new Map<SessionId, number>()

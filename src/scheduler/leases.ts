@@ -42,6 +42,7 @@ export interface Lease {
 export function noteConnected(core: Core, facts: PeerFacts): boolean {
   const lease = leaseOf(core, facts)
   if (lease === undefined) return false
+  if (!lease.connected) ranksChange(core)
   lease.connected = true
   revive(core, lease)
   return true
@@ -51,6 +52,11 @@ export function noteConnected(core: Core, facts: PeerFacts): boolean {
 export function peerHeard(core: Core, { facts }: Event<'peerHeard'>): void {
   const lease = leaseOf(core, facts)
   if (lease !== undefined) revive(core, lease)
+}
+
+/** Who comes before whom is different now: those who wait for their turn begin anew. */
+function ranksChange(core: Core): void {
+  for (const run of core.active) run.idleSince = undefined
 }
 
 /** Any message of a connected peer. */
@@ -162,6 +168,7 @@ export function endLease(core: Core, lease: Lease, why: LeaseEnd): void {
   lease.ended = why
   if (already) return
   lease.endedAt = core.now
+  ranksChange(core)
   const { peer, session } = lease
   core.ended.add(session)
   if (peer !== undefined && core.peers.get(peer)?.session === session) {

@@ -114,8 +114,8 @@ export const MAX_RECLAIM_RANK = 6
 export const OWN_FIRST_MS = 3_000
 /** What a dead session held is taken in so many pieces, each with ranks of its own: the survivors share it without a word. */
 export const RECLAIM_PIECES = 16
-/** After a start with other peers about: they say what became of this peer's ranges before it reclaims them. */
-export const OWN_RECLAIM_MS = 1_500
+/** After a start with other peers about: they say what became of this peer's ranges before it reclaims them. So long at most. */
+export const CATCH_UP_MS = 6_000
 
 /** A seed that has not acknowledged the JOB after this long gets it again; after this long again its author takes its items back. */
 export const SEED_ACK_MS = 1_000

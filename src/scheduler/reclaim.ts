@@ -5,7 +5,6 @@ import {
   MAX_RECLAIM_RANK,
   MAX_RELEASE_PUSHES,
   OWN_FIRST_MS,
-  OWN_RECLAIM_MS,
   RECLAIM_AFTER_MS,
   RECLAIM_PIECES,
   RECLAIM_RANK_MIN_MS,
@@ -37,12 +36,15 @@ import { parts } from './victim.ts'
  */
 export function reclaimOwn(core: Core, run: JobRun): void {
   if (core.stopping || !core.lending || run.ended || !openOfAny(run, core.predecessors)) return
-  core.ownReclaimAt ??= core.config.expectsPeers === true ? core.now + OWN_RECLAIM_MS : core.now
-  if (core.now < core.ownReclaimAt) {
-    core.armOnce('release', run, core.ownReclaimAt)
-    return
-  }
+  if (isCatchingUp(core, run)) return
   reclaimAll(core, run, (span) => core.predecessors.has(span.owner))
+}
+
+/** Others may have taken, and finished, what the store of this peer says is its own. */
+function isCatchingUp(core: Core, run: JobRun): boolean {
+  if (core.now >= run.catchUpUntil) return false
+  core.arm('release', run, run.catchUpUntil)
+  return true
 }
 
 // ---------------------------------------------------------------- ranges that were released
@@ -54,10 +56,10 @@ export function reclaimOwn(core: Core, run: JobRun): void {
 export function reclaimReleased(core: Core, run: JobRun): void {
   if (run.fold.openItems(NOBODY) === 0) {
     run.releasedSince.clear()
-    if (core.now >= (core.ownReclaimAt ?? core.now)) core.disarm('release', run)
+    if (core.now >= run.catchUpUntil) core.disarm('release', run)
     return
   }
-  if (!core.willing || run.ended) return
+  if (!core.willing || run.ended || isCatchingUp(core, run)) return
   const due = new Set<EntryHash>()
   const known = new Map<EntryHash, number>()
   let next = Number.POSITIVE_INFINITY

@@ -70,6 +70,10 @@ export class Scheduler implements SchedulerCore {
       heartbeat: (event) => heartbeat(core, event),
       suspected: (event) => suspected(core, event),
       jobAcknowledged: ({ job, from }) => this.acknowledged(job, from),
+      jobSynced: ({ job }) => {
+        const run = core.jobs.get(job)
+        if (run !== undefined) run.catchUpUntil = core.now
+      },
       forkFound: (event) => this.forkFound(event),
       resultLost: (event) => this.resultLost(event),
       lending: ({ on }) => {

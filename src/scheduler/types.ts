@@ -188,6 +188,8 @@ export type SchedulerEvent =
     }
   /** That peer has the JOB. */
   | { readonly type: 'jobAcknowledged'; readonly job: JobId; readonly from: PeerId }
+  /** What a connected peer has of a job that was taken up from the store is here. */
+  | { readonly type: 'jobSynced'; readonly job: JobId }
   /** Proof that a feed forked: both halves as a FORK entry carries them. */
   | {
       readonly type: 'forkFound'

@@ -87,8 +87,12 @@ export class SharedFold extends JobFold {
 
   override add(entry: Entry): boolean {
     if (this.past.holds(entry.hash)) {
-      if (entry.body.type === 'job') this.jobEntry ??= entry as NonNullable<typeof this.jobEntry>
       this.chunks = this.past.fold.chunks
+      if (this.jobEntry === undefined && entry.body.type === 'job') {
+        this.jobEntry = entry as NonNullable<typeof this.jobEntry>
+        // It may own something by now.
+        this.ears.rebuilt()
+      }
       return this.news
     }
     if (this.own.has(entry.hash)) return false
@@ -102,6 +106,7 @@ export class SharedFold extends JobFold {
     this.shift = undefined
     this.chunks = this.past.fold.chunks
     if (this.own.size === 0) return
+    this.reviewOwners()
     const left = new Map([...this.own].filter(([hash]) => !this.past.holds(hash)))
     if (left.size === this.own.size) {
       this.final.trim()
@@ -112,6 +117,15 @@ export class SharedFold extends JobFold {
     this.dones.reset()
     this.final.trim()
     for (const entry of left.values()) this.weave(entry, false)
+  }
+
+  /** What this peer owns by an entry that the others lack may have been beaten by one that all have. */
+  private reviewOwners(): void {
+    for (const { lo, hi } of [...this.owners.own]) {
+      for (const span of this.owners.overlapping(lo, hi)) {
+        this.ears.ownerChanged(Math.max(lo, span.lo), Math.min(hi, span.hi), span.owner)
+      }
+    }
   }
 
   private weave(entry: Entry, tell: boolean): void {

@@ -154,12 +154,14 @@ export class BlobChannel {
   async writePieces(pieces: AsyncIterable<Piece>, enough: () => boolean): Promise<void> {
     for await (const { encoding, bytes } of pieces) {
       const cost = costOf(bytes)
-      await this.until(() => this.credit >= cost || enough())
+      await this.until(() => this.credit >= cost || enough() || this.stream.status !== 'open')
       if (enough()) return
       this.credit -= cost
       const head = encodeBlobFrame({ type: 'data', encoding, bytes })
       this.held.push(frameHeader(head.length + bytes.length), head)
-      if (!this.put([bytes])) await drained(this.stream).catch(() => this.until(() => false))
+      if (!this.put([bytes])) {
+        await drained(this.stream).catch(() => Promise.reject(this.failure ?? closedByPeer()))
+      }
     }
     this.flush()
   }

@@ -26,6 +26,8 @@ export interface SwarmPeer {
 /** Real `mesh join` processes in a network that can be cut, all ended by `close()`. */
 export class Swarm {
   readonly peers: readonly SwarmPeer[]
+  /** Told to end. */
+  private readonly ending = new WeakSet<ChildProcess>()
   private readonly names = new Map<number, string>()
   private readonly network: ChaosNetwork
   private ticket: string | undefined
@@ -96,14 +98,20 @@ export class Swarm {
       if (peer.child === child) peer.child = undefined
     })
     await this.network.occupied(index, child.pid)
-    const found = await printed(child, /mesh1[0-9A-Za-z]+/)
-    this.ticket ??= found
+    try {
+      const found = await printed(child, /mesh1[0-9A-Za-z]+/)
+      this.ticket ??= found
+    } catch (error) {
+      // The next fault came before it was ready.
+      if (!this.ending.has(child)) throw error
+    }
   }
 
   async kill(index: number): Promise<void> {
     const { child } = this.peers[index]!
     if (child === undefined) return
     const exited = once(child, 'exit')
+    this.ending.add(child)
     child.kill('SIGKILL')
     await exited
     await this.network.occupied(index, undefined)
@@ -114,6 +122,7 @@ export class Swarm {
     const { child } = this.peers[index]!
     if (child === undefined) return
     const exited = once(child, 'exit')
+    this.ending.add(child)
     child.kill('SIGINT')
     const timer = setTimeout(() => child.kill('SIGKILL'), LEAVE_TIMEOUT_MS)
     await exited

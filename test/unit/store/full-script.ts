@@ -67,7 +67,8 @@ let acknowledged = [0, 0]
 function batch(store: Store): Promise<void> {
   const reason = 'x'.repeat(900)
   for (let i = 0; i < 5; i++) store.append(mine.next({ type: 'cancel', reason }))
-  const from = theirs.entries.length + 1
+  // What was not taken in while the disk was full is sent again.
+  const from = (store.head(job, theirs.feed)?.seq ?? 0) + 1
   for (let i = 0; i < 5; i++) theirs.next({ type: 'cancel', reason })
   const result = store.ingest(theirs.run(from))
   check(result.status === 'ok', `ingest: ${result.status}`)
@@ -84,11 +85,12 @@ async function count(store: Store, author: PeerId): Promise<number> {
   return entries
 }
 
-async function writeUntilFull(store: Store): Promise<Promise<void>> {
+/** What could not be written, as a function: an async one would wait for a promise that it returns. */
+async function writeUntilFull(store: Store): Promise<() => Promise<void>> {
   for (;;) {
     const written = batch(store)
     const full = stallIs(true).then(() => true)
-    if (await Promise.race([full, written.then(() => false)])) return written
+    if (await Promise.race([full, written.then(() => false)])) return () => written
   }
 }
 
@@ -120,7 +122,7 @@ async function fill(): Promise<void> {
   const more = [batch(store), batch(store)]
   rmSync(filler)
   await stallIs(false)
-  await Promise.all([pending, ...more])
+  await Promise.all([pending(), ...more])
   for (let i = 0; i < 40; i++) await batch(store)
   await store.collectJob(jobIdOf(specOf('none')))
   await store.close()

@@ -1,5 +1,7 @@
 // A peer in a process of its own: node child-peer.mjs TRANSPORT_URL MESH_KEY SEED PORT [BOOTSTRAP]... Prints its address.
+// Ends with its standard input: whoever started it may be killed without ending it, and it would keep the pipes it inherited open.
 
+process.stdin.on('end', () => process.exit()).resume()
 const [, , url, key, seed, port, ...bootstrap] = process.argv
 const { createTransport } = await import(url)
 const transport = await createTransport({

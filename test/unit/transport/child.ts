@@ -23,7 +23,7 @@ export async function spawnPeer(
 ): Promise<{ child: ChildProcess; address: string }> {
   const { seed = new Uint8Array(randomBytes(32)), port = 0, bootstrap = [] } = plan
   const args = [CHILD, TRANSPORT.href, toHex(meshKey), toHex(seed), String(port), ...bootstrap]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   children.push(child)
   const [line] = (await once(child.stdout!, 'data')) as [Buffer]
   return { child, address: line.toString().trim() }
