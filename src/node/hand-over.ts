@@ -47,7 +47,7 @@ async function offer(peer: Peer, to: PeerId, hash: BlobHash): Promise<boolean> {
 }
 
 async function acknowledged(peer: Peer, job: JobId, target: PeerId): Promise<boolean> {
-  const has = () => peer.acknowledged(job).includes(target)
+  const has = () => peer.jobs.acknowledgedBy(job).includes(target)
   if (!has()) void peer.replication.sendJob(target, job)
   return untilJob(peer, has, AbortSignal.timeout(DETACH_TIMEOUT_MS))
 }
@@ -66,7 +66,7 @@ export function untilJob(
       resolve(value)
     }
     const aborted = () => settle(false)
-    const unlisten = peer.onJob(() => {
+    const unlisten = peer.jobs.on(() => {
       if (condition()) settle(true)
     })
     signal?.addEventListener('abort', aborted)

@@ -115,7 +115,7 @@ function repairText({ reason, copy, entriesKept }: StoreRepair): string {
 }
 
 function finishedAt(peer: Peer, view: JobView): string | null {
-  const at = peer.finishedAt(view.job)
+  const at = peer.jobs.finishedAt(view.job)
   return at === undefined ? null : new Date(at).toISOString()
 }
 

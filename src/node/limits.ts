@@ -140,3 +140,7 @@ export const MAX_SPANS_COUNTED = 20_000
 export const WANT_JOB_MS = 5_000
 /** Forked feeds told in one process; the proof itself is in the log. */
 export const MAX_FORKS_TOLD = 1_000
+
+/** A job that is over within this of its arrival, and older than the other, was over before: its end is not known here. */
+export const JUST_HEARD_MS = 5_000
+export const OLD_JOB_MS = 60_000

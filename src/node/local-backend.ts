@@ -161,7 +161,7 @@ export class LocalBackend implements MeshBackend {
     const job = jobIdOf(spec)
     await this.peer.submit(job, spec, Date.now())
     await this.peer.upkeep.submitted(spec)
-    if (request.detach !== true) return { job, heldBy: this.peer.acknowledged(job) }
+    if (request.detach !== true) return { job, heldBy: this.peer.jobs.acknowledgedBy(job) }
     return { job, heldBy: await handOverJob(this.peer, job, spec) }
   }
 
@@ -207,7 +207,7 @@ export class LocalBackend implements MeshBackend {
     // Of a peer that has just started, the keepers may be on their way.
     await this.peer.upkeep.settled()
     lost = await findLost(parts, job, signal)
-    await this.peer.takeUp(job)
+    await this.peer.jobs.takeUp(job)
     for (const range of lost) this.peer.engine.dispatch({ type: 'resultLost', job, ...range })
   }
 

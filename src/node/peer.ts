@@ -6,10 +6,8 @@ import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
 import { Scheduler } from '../scheduler/scheduler.ts'
 import type {
-  Entry,
   JobId,
   JobSpec,
-  JobView,
   PeerFacts,
   PeerId,
   SchedulerEffect,
@@ -29,16 +27,13 @@ import { JobWatch } from './job-watch.ts'
 import {
   ADVERT_INTERVAL_MS,
   ANTI_ENTROPY_INTERVAL_MS,
-  MAX_FINISHED_JOBS_IN_MEMORY,
-  MAX_INTRODUCTIONS,
   MAX_WARNINGS,
   STEAL_ANSWER_MS,
   STOP_GRACE_MS,
 } from './limits.ts'
 import { LogExchange } from './log-exchange.ts'
 import { LogRings } from './log-rings.ts'
-import { refold } from './refold.ts'
-import { takeUpAgain } from './reopen.ts'
+import { PeerJobs } from './peer-jobs.ts'
 import { Replication } from './replication.ts'
 import { DISK_LABEL, EMBEDDED_LABEL, Roster } from './roster.ts'
 import { Router } from './router.ts'
@@ -53,9 +48,6 @@ import type { WireMessage } from './wire/messages.ts'
 
 /** The event loop is looked at 20 times a second: more often, the looking shows in an idle peer's CPU. */
 const LOOP_DELAY_RESOLUTION_MS = 50
-/** A job that is over within this of its arrival, and older than the other, was over before: its end is not known here. */
-const JUST_HEARD_MS = 5_000
-const OLD_JOB_MS = 60_000
 
 export interface PeerConfig {
   readonly identity: Identity
@@ -81,8 +73,6 @@ export interface PeerConfig {
   readonly onFailure: (error: MeshError) => void
 }
 
-export type JobListener = (event: 'arrived' | 'changed' | 'finished', job: JobId) => void
-
 /** One live peer: the scheduler, the store, the workers and the mesh, wired together. Nothing is computed in this process. */
 export class Peer {
   readonly id: PeerId
@@ -101,20 +91,15 @@ export class Peer {
   readonly advertiser: Advertiser
   readonly strikes: Strikes
   readonly upkeep: Upkeep
+  readonly jobs: PeerJobs
   readonly startedAt = performance.now()
   readonly warnings: string[] = []
   private readonly chunks: ChunkRunner
   private readonly router: Router
   private readonly log: Logger
   private readonly facts: PeerFacts
-  private readonly acks = new Map<JobId, Map<PeerId, boolean>>()
-  private readonly listeners = new Set<JobListener>()
   private readonly timers: NodeJS.Timeout[] = []
   private readonly loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
-  /** Finished jobs in memory, oldest first, with the wall time of their end. */
-  private readonly finished = new Map<JobId, number | undefined>()
-  /** When jobs of others were first heard of, on the engine's clock. */
-  private readonly arrivedAt = new Map<JobId, number>()
   private transportOrNone: Transport | undefined
   private stopping: Promise<void> | undefined
   private failure: MeshError | undefined
@@ -168,7 +153,7 @@ export class Peer {
       sendJob: (to, job) => this.replication.sendJob(to, job),
       send: (to, message) => this.send(to, message),
       dispatch,
-      letGo: (job) => this.forgetJob(job),
+      letGo: (job) => this.jobs.forget(job),
       advertise: () => this.advertiser.publish(),
       now,
       log: config.log,
@@ -202,8 +187,8 @@ export class Peer {
         ),
       connected: () => this.transportOrNone?.connected() ?? [],
       strike: (peer, reason) => this.strikes.add(peer, reason),
-      jobArrived: (job, author, from) => this.jobArrived(job, author, from),
-      reopen: (job) => void this.takeUp(job).catch((error) => this.writeFailed(error)),
+      jobArrived: (job, author, from) => this.jobs.arrived(job, author, from),
+      reopen: (job) => void this.jobs.takeUp(job).catch((error) => this.writeFailed(error)),
       log: config.log.child('replication'),
     })
     this.logExchange = new LogExchange({
@@ -229,6 +214,21 @@ export class Peer {
         ...(config.upkeep?.embedded === true && { [EMBEDDED_LABEL]: '1' }),
       }),
     })
+    this.jobs = new PeerJobs({
+      self: this.id,
+      store: this.store,
+      scheduler: this.scheduler,
+      replication: this.replication,
+      inputs: this.inputs,
+      watch: this.watch,
+      logExchange: this.logExchange,
+      upkeep: this.upkeep,
+      dispatch,
+      connected: () => this.transportOrNone?.connected() ?? [],
+      acknowledge: (to, job) => void this.send(to, { kind: 'jobAck', job, held: true }),
+      writeFailed: (error) => this.writeFailed(error),
+      now,
+    })
     this.router = new Router({
       self: this.id,
       version: config.version,
@@ -241,7 +241,7 @@ export class Peer {
       transport: () => this.transportOrNone,
       dispatch,
       send: (to, message) => this.send(to, message),
-      acknowledged: (job, by, held) => this.onAck(by, job, held),
+      acknowledged: (job, by) => this.jobs.acknowledged(by, job),
       strike: (peer, reason) => this.strikes.add(peer, reason),
       log: config.log.child('router'),
     })
@@ -267,7 +267,7 @@ export class Peer {
 
   async start(): Promise<void> {
     this.attach()
-    await this.loadJobs()
+    await this.jobs.read()
     await this.upkeep.start()
     const options: Libp2pTransportOptions = {
       privateKey: this.config.identity.seed,
@@ -283,16 +283,7 @@ export class Peer {
     this.loopDelay.enable()
     this.every(ADVERT_INTERVAL_MS, () => this.advertiser.publish())
     this.every(ANTI_ENTROPY_INTERVAL_MS, () => this.antiEntropy())
-    // Only now, since the first chunk of a job taken up again may ask other peers for its input.
-    for (const entries of this.loaded.splice(0)) {
-      this.engine.dispatch({ type: 'jobLoaded', entries })
-      this.replication.loaded(entries[0]!.job)
-    }
-  }
-
-  onJob(listener: JobListener): () => void {
-    this.listeners.add(listener)
-    return () => this.listeners.delete(listener)
+    this.jobs.takeUpAll()
   }
 
   /** Takes a job in; resolves when it is written (with no other peer: synced to disk). ERR_MESH_STOPPED, ERR_MESH_DISK_FULL. */
@@ -300,31 +291,7 @@ export class Peer {
     if (this.stopping !== undefined)
       throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
     if (this.failure !== undefined) throw this.failure
-    this.engine.dispatch({ type: 'submitted', job, spec, at })
-    this.recordJob(job, 'running')
-    await this.store.flush({ sync: this.transport.connected().length === 0 })
-    for (const listener of this.listeners) listener('arrived', job)
-  }
-
-  /** Wall time of the job's end as seen here, ms since the epoch. */
-  finishedAt(job: JobId): number | undefined {
-    return this.finished.get(job)
-  }
-
-  /** Takes an ended job into memory again, so that a LOST can reopen it. */
-  async takeUp(job: JobId): Promise<void> {
-    const record = (await this.store.jobs()).find((stored) => stored.job === job)
-    if (record === undefined || this.scheduler.job(job) !== undefined) return
-    this.finished.set(job, record.summary.finishedAt)
-    const { store, scheduler, replication } = this
-    const dispatch = this.engine.dispatch.bind(this.engine)
-    await takeUpAgain({ store, scheduler, replication, dispatch }, job)
-    if (this.scheduler.job(job) === undefined) this.finished.delete(job)
-  }
-
-  /** Peers that said they have the job's entries. */
-  acknowledged(job: JobId): PeerId[] {
-    return [...(this.acks.get(job)?.keys() ?? [])]
+    await this.jobs.submit(job, spec, at)
   }
 
   /** Hands its ranges on, says so, and stops; what is running gets a moment to end. */
@@ -334,26 +301,6 @@ export class Peer {
   }
 
   // ------------------------------------------------------------ start and stop
-
-  private readonly loaded: Entry[][] = []
-
-  private async loadJobs(): Promise<void> {
-    const verify = createVerifier()
-    const readFork = (first: Uint8Array, second: Uint8Array) => readForkProof(first, second, verify)
-    await refold(this.store, this.store.repair?.jobs ?? [], readFork)
-    for (const record of await this.store.jobs()) {
-      if (record.state !== 'running') {
-        this.replication.forget(record.job)
-        continue
-      }
-      const entries: Entry[] = []
-      for await (const entry of this.store.entries(record.job)) entries.push(entry)
-      if (entries.length === 0) continue
-      this.replication.hold(record.job)
-      this.arrivedAt.set(record.job, Number.NEGATIVE_INFINITY)
-      this.loaded.push(entries)
-    }
-  }
 
   /** Each step is done whatever became of the one before: a full disk must not keep a peer from letting go. */
   private async shutDown(): Promise<void> {
@@ -436,8 +383,8 @@ export class Peer {
       abortChunk: (chunk) => this.chunks.abort(chunk),
       placeResult: (effect) => this.chunks.place(effect),
       viewChanged: (change) => this.watch.viewChanged(change),
-      jobChanged: (job) => this.jobChanged(job),
-      jobFinished: (job) => this.jobFinished(job),
+      jobChanged: (job) => this.jobs.changed(job),
+      jobFinished: (job) => this.jobs.ended(job),
       breach: ({ peer, reason }) => this.strikes.add(peer, reason),
       writeFailed: (error) => this.writeFailed(error),
     })
@@ -453,90 +400,11 @@ export class Peer {
     this.send(to, { kind: 'steal', job, session: this.facts.session, nonce, rate, idle, head })
   }
 
-  private jobChanged(job: JobId): void {
-    const view = this.scheduler.job(job)
-    if (view === undefined) return
-    if (view.state === 'running' && this.finished.delete(job)) this.recordJob(job, 'running')
-    if (view.state === 'cancelled' && !this.finished.has(job)) {
-      this.jobFinished(job)
-      return
-    }
-    this.watch.jobChanged(view)
-    for (const listener of this.listeners) listener('changed', job)
-  }
-
-  private jobFinished(job: JobId): void {
-    const view = this.scheduler.job(job)
-    if (view === undefined) return
-    // Of a job taken up again from the store the time is known.
-    if (!this.finished.has(job)) this.finished.set(job, this.endOf(view))
-    this.recordJob(job, view.state === 'cancelled' ? 'cancelled' : 'finished')
-    this.watch.jobChanged(view)
-    this.logExchange.jobEnded(job)
-    this.upkeep.jobEnded(job)
-    this.tellEnd(job, view.author)
-    for (const listener of this.listeners) listener('finished', job)
-    for (const [oldest] of this.finished) {
-      if (this.finished.size <= MAX_FINISHED_JOBS_IN_MEMORY) break
-      this.forgetJob(oldest)
-    }
-  }
-
-  /** Of a job that was over long before this peer heard of it, nobody here can say when it ended. */
-  private endOf({ job, author, submittedAt }: JobView): number | undefined {
-    const now = Date.now()
-    const here = this.engine.now()
-    const justHeard = author !== this.id && here - (this.arrivedAt.get(job) ?? here) < JUST_HEARD_MS
-    return justHeard && now - submittedAt > OLD_JOB_MS ? undefined : now
-  }
-
-  /** The author's peers hear of the end directly, since gossip may be lost and the author may leave at once. */
-  private tellEnd(job: JobId, author: PeerId): void {
-    if (author !== this.id) return
-    for (const peer of this.transport.connected().slice(0, MAX_INTRODUCTIONS)) {
-      void this.replication.push(peer, job)
-    }
-  }
-
-  private forgetJob(job: JobId): void {
-    this.scheduler.forget(job)
-    this.replication.forget(job)
-    this.inputs.forget(job)
-    this.watch.forget(job)
-    this.acks.delete(job)
-    this.finished.delete(job)
-    this.arrivedAt.delete(job)
-  }
-
-  private recordJob(job: JobId, state: 'running' | 'finished' | 'cancelled'): void {
-    const view = this.scheduler.job(job)
-    if (view === undefined) return
-    const { items, done, failed, submittedAt, author, spec } = view
-    const finishedAt = this.finished.get(job)
-    this.store.stageJob({
-      job,
-      state,
-      updatedAt: Date.now(),
-      summary: {
-        items,
-        done,
-        failed,
-        submittedAt,
-        author,
-        spec,
-        ...(state !== 'running' && finishedAt !== undefined && { finishedAt }),
-      },
-    })
-    this.store.flush().catch((error) => this.writeFailed(error))
-  }
-
   private leaseEnded(effect: Extract<SchedulerEffect, { type: 'leaseEnded' }>): void {
     const { peer, restarted } = effect
     this.log.info('lease ended', { peer: peer.slice(0, 8), restarted })
     this.upkeep.leaseEnded(effect)
-    for (const listener of this.listeners) {
-      for (const job of this.runningJobs()) listener('changed', job)
-    }
+    this.jobs.allChanged()
   }
 
   private warn(message: string): void {
@@ -558,28 +426,10 @@ export class Peer {
     this.config.onFailure(this.failure)
   }
 
-  // ------------------------------------------------------------ jobs
-
-  private jobArrived(job: JobId, author: PeerId, from: PeerId | undefined): void {
-    if (this.scheduler.job(job) === undefined) return
-    this.arrivedAt.set(job, this.engine.now())
-    if (this.scheduler.job(job)?.state === 'running') this.recordJob(job, 'running')
-    if (author !== this.id) {
-      const acknowledge = () => void this.send(author, { kind: 'jobAck', job, held: true })
-      this.store.flush().then(acknowledge, (error: unknown) => this.writeFailed(error))
-    }
-    if (from !== undefined) this.replication.sendHeads(from, job, true)
-    for (const listener of this.listeners) listener('arrived', job)
-  }
-
-  private runningJobs(): JobId[] {
-    return this.scheduler.jobs().flatMap((v) => (v.state === 'running' ? [v.job] : []))
-  }
-
   private antiEntropy(): void {
     const peers = this.transport.connected()
     if (peers.length === 0) return
-    for (const job of this.runningJobs()) {
+    for (const job of this.jobs.running) {
       const peer = peers[Math.floor(Math.random() * peers.length)]!
       this.replication.sendHeads(peer, job, true)
     }
@@ -610,7 +460,7 @@ export class Peer {
       kind: 'hello',
       version: this.config.version,
       advert: this.advertiser.signed(),
-      jobs: this.runningJobs().slice(0, 1024),
+      jobs: this.jobs.running.slice(0, 1024),
     })
   }
 
@@ -629,13 +479,5 @@ export class Peer {
   private gossip(topic: 'jobs' | 'entries', runs: Run[]): void {
     const bytes = encodeRuns(runs)
     if (bytes.byteLength <= MAX_GOSSIP_BYTES) this.transportOrNone?.publish(topic, bytes)
-  }
-
-  private onAck(from: PeerId, job: JobId, held: boolean): void {
-    if (this.scheduler.job(job)?.author !== this.id) return
-    let acks = this.acks.get(job)
-    if (acks === undefined) this.acks.set(job, (acks = new Map()))
-    acks.set(from, held)
-    for (const listener of this.listeners) listener('changed', job)
   }
 }

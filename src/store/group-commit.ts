@@ -114,15 +114,12 @@ export class GroupCommit {
 
   /** As flush, but while the disk is full it resolves at once: reads then see what is written. */
   settle(): Promise<void> {
+    if (this.failure === undefined && this.stall !== undefined) return Promise.resolve()
     const flushed = this.flush()
-    if (this.stall === undefined) {
-      return new Promise((resolve, reject) => {
-        this.readers.add(resolve)
-        flushed.then(resolve, reject).finally(() => this.readers.delete(resolve))
-      })
-    }
-    flushed.catch(() => {})
-    return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.readers.add(resolve)
+      flushed.then(resolve, reject).finally(() => this.readers.delete(resolve))
+    })
   }
 
   /** Does a write of its own beside the batches; when the disk is full, again once there is room. */

@@ -198,11 +198,11 @@ export class KeyValueStore implements Store {
   // ------------------------------------------------------------ feeds
 
   heads(job: JobId): readonly FeedHead[] {
-    return this.book.heads(job)
+    return this.unlessReopening(() => this.book.heads(job)) ?? []
   }
 
   head(job: JobId, feed: FeedId): FeedHead | undefined {
-    return this.book.head(job, feed)
+    return this.unlessReopening(() => this.book.head(job, feed))
   }
 
   async readRun(
@@ -236,6 +236,16 @@ export class KeyValueStore implements Store {
   async *entries(job: JobId): AsyncIterable<Entry> {
     for await (const [, value] of this.rows(jobRange(PREFIX.entry, job))) {
       yield this.whole(() => decodeEntry(readEntryValue(value).bytes))
+    }
+  }
+
+  /** For a moment after the disk was full the database is closed, and heads of ended jobs that are not in memory are unknown. */
+  private unlessReopening<T>(read: () => T): T | undefined {
+    try {
+      return read()
+    } catch (error) {
+      if (isMeshError(error, 'ERR_MESH_DISK_FULL')) return undefined
+      throw error
     }
   }
 

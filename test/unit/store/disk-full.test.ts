@@ -1,5 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildScript, removeScript } from './child.ts'
@@ -7,7 +8,7 @@ import { tempDir } from './fixtures.ts'
 
 /** A mount of one's own needs root, or a system that lets users have namespaces. */
 const canMount =
-  spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'none', '/mnt'], { stdio: 'ignore' })
+  spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'none', tmpdir()], { stdio: 'ignore' })
     .status === 0
 
 describe.runIf(canMount)('a file system that is full', () => {

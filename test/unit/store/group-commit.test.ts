@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { diskFull, isDiskFull } from '../../../src/store/fs-errors.ts'
 import { GroupCommit } from '../../../src/store/group-commit.ts'
 import type { Change } from '../../../src/store/key-value.ts'
-import { SYNC_AFTER_MS } from '../../../src/store/limits.ts'
+import { MAX_STALL_RETRY_MS, SYNC_AFTER_MS } from '../../../src/store/limits.ts'
 
 interface Write {
   readonly names: string[]
@@ -123,7 +123,132 @@ describe('group commit', () => {
   })
 })
 
+/** A commit over a database on a disk that is full for as long as the test says so. */
+function setUpFull() {
+  let staged: Change[] = []
+  const log: string[] = []
+  const stalls: (string | undefined)[] = []
+  let full: 'no' | 'writes' | 'sync' = 'no'
+  let torn = false
+  const error = diskFull('/data', new Error('no space'))
+  const commit = new GroupCommit({
+    kv: {
+      write: async (changes) => {
+        const names = changes.map((change) => change.key.toString()).join('+')
+        if (torn) throw new Error('written to before it was mended')
+        if (full !== 'no') {
+          torn = true
+          log.push(`refused ${names}`)
+          throw error
+        }
+        log.push(`wrote ${names}`)
+      },
+      sync: async () => {
+        if (full === 'no') return
+        torn = true
+        throw error
+      },
+      recover: async () => {
+        if (full !== 'no') throw error
+        torn = false
+        log.push('mended')
+      },
+    },
+    take: () => staged.splice(0),
+    written: () => void log.push('in step'),
+    syncMark: () => ({ key: Buffer.from('mark') }),
+    onStall: (each) => void stalls.push(each?.code),
+  })
+  return {
+    commit,
+    log,
+    stalls,
+    error,
+    setFull: (how: typeof full) => {
+      full = how
+    },
+    stage: (name: string) => {
+      staged = [...staged, { key: Buffer.from(name) }]
+      commit.touch()
+    },
+  }
+}
+
 describe('a full disk', () => {
+  it('is waited for; the same batch is written again, then what was staged since', async () => {
+    const { commit, log, stalls, setFull, stage, error } = setUpFull()
+    setFull('writes')
+    stage('a')
+    const first = commit.flush()
+    await vi.advanceTimersByTimeAsync(0)
+    stage('b')
+    const second = commit.flush()
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect([log, stalls]).toEqual([['refused a'], ['ERR_MESH_DISK_FULL']])
+    expect(commit.stalled).toBe(error)
+    await commit.settle()
+    setFull('no')
+    await vi.advanceTimersByTimeAsync(MAX_STALL_RETRY_MS)
+    await Promise.all([first, second])
+    expect(log).toEqual(['refused a', 'mended', 'wrote a', 'in step', 'wrote b', 'in step'])
+    expect(stalls).toEqual(['ERR_MESH_DISK_FULL', undefined])
+    expect(commit.stalled).toBeUndefined()
+    await vi.advanceTimersByTimeAsync(1000)
+    await commit.close()
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('lets a reader go that waited for a write', async () => {
+    const { commit, setFull, stage } = setUpFull()
+    setFull('writes')
+    stage('a')
+    await commit.settle()
+    expect(commit.stalled).toBeDefined()
+    await commit.close().catch(() => {})
+  })
+
+  it('met by a sync is mended like one met by a write', async () => {
+    const { commit, log, stalls, setFull, stage } = setUpFull()
+    stage('a')
+    await commit.flush()
+    setFull('sync')
+    await vi.advanceTimersByTimeAsync(SYNC_AFTER_MS)
+    expect(stalls).toEqual(['ERR_MESH_DISK_FULL'])
+    setFull('no')
+    stage('b')
+    const flushed = commit.flush()
+    await vi.advanceTimersByTimeAsync(MAX_STALL_RETRY_MS)
+    await flushed
+    expect(log).toEqual(['wrote a', 'in step', 'mended', 'in step', 'wrote b', 'in step'])
+    await commit.close()
+  })
+
+  it('met beside the batches is waited for as well', async () => {
+    const { commit, stalls, setFull, error } = setUpFull()
+    setFull('writes')
+    let tries = 0
+    const done = commit.retried(async () => {
+      if (++tries === 1) throw error
+    })
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect([tries, stalls]).toEqual([1, ['ERR_MESH_DISK_FULL']])
+    setFull('no')
+    await vi.advanceTimersByTimeAsync(MAX_STALL_RETRY_MS)
+    await done
+    expect([tries, stalls]).toEqual([2, ['ERR_MESH_DISK_FULL', undefined]])
+  })
+
+  it('does not hold up the end; who waits is told', async () => {
+    const { commit, setFull, stage, error } = setUpFull()
+    setFull('writes')
+    stage('a')
+    const outcome = Promise.allSettled([commit.flush()])
+    await vi.advanceTimersByTimeAsync(0)
+    await expect(commit.close()).rejects.toBe(error)
+    expect(await outcome).toEqual([{ status: 'rejected', reason: error }])
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
   it('is known from Node.js and from LevelDB', () => {
     const node = Object.assign(new Error('x'), { code: 'ENOSPC' })
     const cause = new Error('IO error: /d/000003.log: No space left on device')

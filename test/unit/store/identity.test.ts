@@ -1,5 +1,5 @@
 import { createPublicKey, verify } from 'node:crypto'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { PeerId } from '../../../src/scheduler/types.ts'
@@ -68,6 +68,23 @@ describe('identity', () => {
       expect(await readFile(path, 'utf8')).toBe(text)
     },
   )
+})
+
+describe('a file that cannot be read', () => {
+  it.each([
+    ['identity.json', loadOrCreateIdentity, 'remove it'],
+    ['mesh.json', loadMesh, 'join again'],
+  ] as const)('is named, left alone, and it says what to do: %s', async (name, load, advice) => {
+    const dir = await tempDir()
+    // A folder in its place cannot be read by root either.
+    const path = join(dir, name)
+    await mkdir(path)
+    const error = await load(dir).catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ code: 'ERR_MESH_STORE_DAMAGED', details: { path } })
+    expect(String(error)).toContain('cannot be read (EISDIR)')
+    expect(String(error)).toContain(advice)
+    expect((await stat(path)).isDirectory()).toBe(true)
+  })
 })
 
 describe('mesh file', () => {
