@@ -120,9 +120,9 @@ export const CATCH_UP_MS = 6_000
 /** A seed that has not acknowledged the JOB after this long gets it again; after this long again its author takes its items back. */
 export const SEED_ACK_MS = 1_000
 
-/** A chunk that runs elsewhere is copied when it takes this many times what it would take here, and this long at least. */
+/** A chunk that runs elsewhere is copied when it takes this many times what it would take here, and this long at least: a worker's start on a busy machine is no slow item. */
 export const SPECULATE_FACTOR = 2
-export const SPECULATE_MIN_MS = 500
+export const SPECULATE_MIN_MS = 2_000
 /** The same where this peer has run nothing of the job yet. */
 export const SPECULATE_UNKNOWN_MS = 5_000
 /** Copies of a slow chunk that are expected to run at a time; more only as it takes longer still. */
