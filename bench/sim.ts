@@ -131,11 +131,12 @@ function commit(): string {
 }
 
 /** In larger meshes what gossip has told everyone is kept once, for want of memory. */
-const SHARED_ABOVE = Number(process.env.SA ?? 200)
+const SHARED_ABOVE = 256
 
 const COLUMNS: readonly (readonly [string, (r: SimReport) => string])[] = [
   ['seed', (r) => `${r.seed}`],
   ['x ideal', (r) => r.ratio.toFixed(3)],
+  ['all ran', (r) => r.ranRatio.toFixed(3)],
   ['effic. %', (r) => (100 / r.ratio).toFixed(1)],
   ['seconds', (r) => r.makespanSeconds.toFixed(1)],
   ['twice %', (r) => ((100 * r.ranTwice) / r.items).toFixed(3)],

@@ -1,16 +1,8 @@
-import { IntervalMap } from './interval-map.ts'
+import type { IntervalMap } from './interval-map.ts'
+import { Ledger, type LedgerListener } from './ledger.ts'
 import { Marks, type StartMark } from './marks.ts'
 import { RangeSet } from './range-set.ts'
-import {
-  brokenRule,
-  type Claim,
-  childrenOf,
-  claimsOf,
-  doneRules,
-  itemCount,
-  malformed,
-  ownerRules,
-} from './rules.ts'
+import { brokenRule, type Claim, childrenOf, claimsOf, itemCount, malformed } from './rules.ts'
 import type {
   DoneRange,
   DoneSpan,
@@ -26,14 +18,9 @@ import type {
   SessionId,
   ViewChange,
 } from './types.ts'
-import { ViewDiff } from './view-diff.ts'
 
 /** What a peer that runs the job must know as the fold moves. Ranges may be told more than once. */
-export interface FoldListener {
-  /** [lo, hi) is owned by `owner` now. */
-  ownerChanged(lo: number, hi: number, owner: SessionId): void
-  /** [lo, hi) became final. */
-  finalChanged(lo: number, hi: number): void
+export interface FoldListener extends LedgerListener {
   /** Anything may be different: look at the whole. */
   rebuilt(): void
   /** An entry of that session breaks a rule. */
@@ -55,21 +42,10 @@ export type ReadFork = (first: Uint8Array, second: Uint8Array) => ForkPoint | un
  */
 export class JobFold {
   readonly job: JobId
-  owners = new IntervalMap<OwnerSpan>(ownerRules)
-  dones = new IntervalMap<DoneSpan>(doneRules)
-  /** Items that are done or failed for good. */
-  readonly final = new RangeSet()
-  /** Items that FAIL entries name; DONE beats them. */
-  readonly failedRanges = new RangeSet()
-  /** Items of each owner that are not final. */
-  readonly openOf = new Map<SessionId, number>()
-  readonly doneBy = new Map<PeerId, number>()
   /** The JOB that rules: with several, the one whose claims win. */
   jobEntry: (Entry & { body: { type: 'job' } }) | undefined
-  chunks = 0
   grants = 0
   reclaims = 0
-  private doneFailed = 0
   private cancelled = false
   private lastPause: Entry | undefined
   private readonly entries = new Map<EntryHash, Entry>()
@@ -85,14 +61,45 @@ export class JobFold {
   /** The highest epoch that a RECLAIM of something known has made. */
   private maxEpoch = 0
   private readonly marks = new Marks()
-  private readonly diff = new ViewDiff()
+  private readonly ledger: Ledger
   private readonly listener: FoldListener
   private readonly readFork: ReadFork
 
   constructor(job: JobId, listener: FoldListener, readFork: ReadFork = () => undefined) {
     this.job = job
     this.listener = listener
+    this.ledger = new Ledger(listener)
     this.readFork = readFork
+  }
+
+  get owners(): IntervalMap<OwnerSpan> {
+    return this.ledger.owners
+  }
+
+  get dones(): IntervalMap<DoneSpan> {
+    return this.ledger.dones
+  }
+
+  /** Items that are done or failed for good. */
+  get final(): RangeSet {
+    return this.ledger.final
+  }
+
+  /** Items of each owner that are not final. */
+  get openOf(): ReadonlyMap<SessionId, number> {
+    return this.ledger.openOf
+  }
+
+  get doneBy(): ReadonlyMap<PeerId, number> {
+    return this.ledger.doneBy
+  }
+
+  get chunks(): number {
+    return this.ledger.chunks
+  }
+
+  get failed(): number {
+    return this.ledger.failed
   }
 
   get spec(): JobSpec | undefined {
@@ -111,17 +118,6 @@ export class JobFold {
   /** Entries held because their JOB is not known. */
   get earlyCount(): number {
     return this.early.size
-  }
-
-  get failed(): number {
-    if (this.failedRanges.size === 0) return this.doneFailed
-    let covered = 0
-    for (const { lo, hi } of this.failedRanges.ranges()) {
-      for (const span of this.dones.overlapping(lo, hi)) {
-        covered += Math.min(hi, span.hi) - Math.max(lo, span.lo)
-      }
-    }
-    return this.doneFailed + this.failedRanges.size - covered
   }
 
   /** "All items final" beats CANCEL. Of PAUSE and RESUME the one with the highest (seq, hash) holds. */
@@ -198,7 +194,7 @@ export class JobFold {
 
   /** Key-level changes of the views since the last call. */
   takeChange(): ViewChange | undefined {
-    return this.diff.take(this.job)
+    return this.ledger.takeChange(this.job)
   }
 
   private take(entry: Entry): void {
@@ -302,7 +298,7 @@ export class JobFold {
         if (this.jobEntry === undefined || entry.hash > this.jobEntry.hash) {
           this.jobEntry = entry as Entry & { body: { type: 'job' } }
         }
-        this.applyClaims(entry, this.claims.get(entry.hash) ?? [])
+        this.ledger.claim(entry, this.claims.get(entry.hash) ?? [])
         return
       case 'reclaim':
         this.marks.reclaim(entry)
@@ -317,8 +313,7 @@ export class JobFold {
         return
       case 'fail':
         for (const { lo, hi } of body.ranges) {
-          this.failedRanges.add(lo, hi)
-          this.finalize(lo, hi)
+          this.ledger.fail(lo, hi)
         }
         this.marks.fail(entry)
         return
@@ -360,7 +355,7 @@ export class JobFold {
     }
     if (counting.size === 0) return
     const claims = this.claims.get(entry.hash) ?? []
-    this.applyClaims(
+    this.ledger.claim(
       entry,
       claims.filter(({ lo }) => counting.has(lo)),
     )
@@ -379,53 +374,9 @@ export class JobFold {
     }
   }
 
-  private applyClaims(entry: Entry, claims: readonly Claim[]): void {
-    for (const { lo, hi, owner, epoch, hop } of claims) {
-      const result = this.owners.join({ lo, hi, epoch, hop, hash: entry.hash, owner })
-      for (const part of result.changed) {
-        const open = part.hi - part.lo - this.final.countIn(part.lo, part.hi)
-        if (part.before !== undefined) count(this.openOf, part.before.owner, -open)
-        count(this.openOf, owner, open)
-        this.listener.ownerChanged(part.lo, part.hi, owner)
-      }
-      this.diff.owners(result)
-    }
-  }
-
   private applyDone(entry: Entry, range: DoneRange): void {
-    this.chunks += range.chunks
     const lost = this.lost.get(entry.hash)
-    const parts = lost === undefined ? [range] : lost.missing(range.lo, range.hi)
-    for (const { lo, hi } of parts) {
-      const result = this.dones.join({
-        lo,
-        hi,
-        originLo: range.lo,
-        hash: entry.hash,
-        author: entry.author,
-        failed: range.failed,
-        result: range.result,
-      })
-      for (const part of result.changed) {
-        const items = part.hi - part.lo
-        if (part.before !== undefined) count(this.doneBy, part.before.author, -items)
-        count(this.doneBy, entry.author, items)
-        if (part.before === undefined) this.finalize(part.lo, part.hi)
-      }
-      for (const span of result.removed) this.doneFailed -= failedOf(span)
-      for (const span of result.put) this.doneFailed += failedOf(span)
-      this.diff.dones(result)
-    }
-  }
-
-  private finalize(from: number, to: number): void {
-    for (const { lo, hi } of this.final.missing(from, to)) {
-      this.final.add(lo, hi)
-      for (const span of this.owners.overlapping(lo, hi)) {
-        count(this.openOf, span.owner, Math.max(lo, span.lo) - Math.min(hi, span.hi))
-      }
-      this.listener.finalChanged(lo, hi)
-    }
+    this.ledger.done(entry, range, lost?.missing(range.lo, range.hi) ?? [range])
   }
 
   // ------------------------------------------------------------ from scratch
@@ -433,28 +384,20 @@ export class JobFold {
   /** Folds the kept entries anew, after one was found to break a rule. Rare; costs O(entries). */
   private rebuild(): void {
     this.leaveOut()
-    const before = { owners: this.owners, dones: this.dones }
-    this.owners = new IntervalMap<OwnerSpan>(ownerRules)
-    this.dones = new IntervalMap<DoneSpan>(doneRules)
-    this.final.clear()
-    this.failedRanges.clear()
-    this.openOf.clear()
-    this.doneBy.clear()
-    this.chunks = this.grants = this.reclaims = this.doneFailed = this.maxEpoch = 0
+    this.grants = this.reclaims = this.maxEpoch = 0
     this.cancelled = false
     this.lastPause = undefined
     this.jobEntry = undefined
     this.lost.clear()
     this.marks.clear()
-    for (const entry of this.entries.values()) {
-      if (!this.excluded.has(entry.hash)) this.noteLost(entry)
-    }
-    for (const entry of this.entries.values()) {
-      if (this.excluded.has(entry.hash)) continue
-      this.count(entry)
-      this.apply(entry)
-    }
-    this.diff.replaced(before, this)
+    const kept = [...this.entries.values()].filter(({ hash }) => !this.excluded.has(hash))
+    for (const entry of kept) this.noteLost(entry)
+    this.ledger.redo(() => {
+      for (const entry of kept) {
+        this.count(entry)
+        this.apply(entry)
+      }
+    })
     this.listener.rebuilt()
   }
 
@@ -485,17 +428,6 @@ function itemsOf(entry: Entry): number {
   return entry.body.type === 'job' ? itemCount(entry.body.spec) : 0
 }
 
-/** Of a DONE that counts only in part, at most its items: an upper bound, exact wherever a DONE counts whole. */
-function failedOf(span: DoneSpan): number {
-  return Math.min(span.failed, span.hi - span.lo)
-}
-
 function comesAfter(a: Entry, b: Entry): boolean {
   return a.seq !== b.seq ? a.seq > b.seq : a.hash > b.hash
-}
-
-function count<K>(counts: Map<K, number>, key: K, by: number): void {
-  const now = (counts.get(key) ?? 0) + by
-  if (now === 0) counts.delete(key)
-  else counts.set(key, now)
 }

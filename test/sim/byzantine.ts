@@ -200,7 +200,8 @@ export class ByzantineBrain implements Brain {
   private stolenWork(range: Range, parent: EntryHash): EntryBody {
     const { lo } = range
     const hi = Math.min(range.hi, lo + 1 + this.prng.int(MAX_STOLEN_ITEMS))
-    this.process.world.truth.ran(this.process.id, lo, hi, hi, true)
+    const { truth, clock } = this.process.world
+    truth.ran(this.process.id, { lo, reached: hi, begun: hi, copy: true, at: clock.now })
     const result = { kind: 'inline', bytes: new Uint8Array(hi - lo) } as const
     return {
       type: 'done',

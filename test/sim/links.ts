@@ -4,9 +4,9 @@ import type { Process } from './process.ts'
 import type { World } from './world.ts'
 
 /** Up to so many peers everyone is connected to everyone. */
-export const FULL_MESH = Number(process.env.FM ?? 128)
+export const FULL_MESH = 256
 /** Connections of one peer in a larger mesh; of others it hears by gossip. */
-const MAX_LINKS = Number(process.env.ML ?? 64)
+const MAX_LINKS = 64
 /** A dead connection is noticed after so long when nobody answers. */
 const SILENCE_MS = [5_000, 20_000] as const
 /** A stopped process is dropped by its neighbours after so long: its window is full. */

@@ -23,14 +23,14 @@ export interface SharedPast {
  * what it is told.
  */
 export class SharedFold extends JobFold {
-  override owners: OverlayMap<OwnerSpan>
-  override dones: OverlayMap<DoneSpan>
-  override readonly final: OverlaySet
-  override readonly openOf: OverlayCounts
   /** Something that concerns this peer came by gossip: the next entry that is handed in counts as news. */
   news = true
   readonly ears: FoldListener
   private readonly past: SharedPast
+  private readonly ownership: OverlayMap<OwnerSpan>
+  private readonly results: OverlayMap<DoneSpan>
+  private readonly finished: OverlaySet
+  private readonly open: OverlayCounts
   private own = new Map<EntryHash, Entry>()
   private shift: Map<SessionId, number> | undefined
 
@@ -43,10 +43,30 @@ export class SharedFold extends JobFold {
     super(job, listener)
     this.ears = listener
     this.past = past
-    this.owners = new OverlayMap<OwnerSpan>(() => past.fold.owners, ownerRules)
-    this.dones = new OverlayMap<DoneSpan>(() => past.fold.dones, doneRules)
-    this.final = new OverlaySet(() => past.fold.final)
-    this.openOf = new OverlayCounts(sessions, (session) => this.openItems(session))
+    this.ownership = new OverlayMap<OwnerSpan>(() => past.fold.owners, ownerRules)
+    this.results = new OverlayMap<DoneSpan>(() => past.fold.dones, doneRules)
+    this.finished = new OverlaySet(() => past.fold.final)
+    this.open = new OverlayCounts(sessions, (session) => this.openItems(session))
+  }
+
+  override get owners(): OverlayMap<OwnerSpan> {
+    return this.ownership
+  }
+
+  override get dones(): OverlayMap<DoneSpan> {
+    return this.results
+  }
+
+  override get final(): OverlaySet {
+    return this.finished
+  }
+
+  override get openOf(): OverlayCounts {
+    return this.open
+  }
+
+  override get chunks(): number {
+    return this.past.fold.chunks
   }
 
   override get state(): JobState {
@@ -87,7 +107,6 @@ export class SharedFold extends JobFold {
 
   override add(entry: Entry): boolean {
     if (this.past.holds(entry.hash)) {
-      this.chunks = this.past.fold.chunks
       if (this.jobEntry === undefined && entry.body.type === 'job') {
         this.jobEntry = entry as NonNullable<typeof this.jobEntry>
         // It may own something by now.
@@ -104,7 +123,6 @@ export class SharedFold extends JobFold {
   /** The shared fold has moved: what it holds now is let go. */
   rebase(): void {
     this.shift = undefined
-    this.chunks = this.past.fold.chunks
     if (this.own.size === 0) return
     this.reviewOwners()
     const left = new Map([...this.own].filter(([hash]) => !this.past.holds(hash)))

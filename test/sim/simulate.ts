@@ -20,6 +20,8 @@ export interface SimReport {
   readonly items: number
   /** Slot-time that was there until the submitter (or, without it, anyone) knew the end, over the work. */
   readonly ratio: number
+  /** The same until every item had been run. */
+  readonly ranRatio: number
   readonly makespanSeconds: number
   /** Items run to their end more than once. */
   readonly ranTwice: number
@@ -153,6 +155,9 @@ function report(
     peers: options.peers,
     items,
     ratio: world.capacityUntil(Math.min(at.seen, world.clock.now)) / workload.totalMs,
+    ranRatio:
+      world.capacityUntil(Math.min(truth.ranAllAt ?? at.seen, at.seen, world.clock.now)) /
+      workload.totalMs,
     makespanSeconds: (at.seen - submitMs) / 1000,
     ranTwice,
     wasted: truth.spent / workload.totalMs - 1,

@@ -21,12 +21,16 @@ export class Truth {
   readonly entries: Record<string, number> = {}
   /** Who holds the blob. */
   readonly blobs = new Map<BlobHash, Set<PeerId>>()
+  /** Items that nobody has run to the end, and when that became none, ms. */
+  left: number
+  ranAllAt: number | undefined
   private readonly ranBy: Map<PeerId, Uint8Array> | undefined
   private readonly workload: Workload
 
   constructor(workload: Workload, checked: boolean) {
     const { items } = workload
     this.workload = workload
+    this.left = items
     this.starts = new Uint8Array(items)
     this.copies = new Uint8Array(items)
     this.runs = new Uint8Array(items)
@@ -40,7 +44,24 @@ export class Truth {
   }
 
   /** A worker of `peer` ran lo..reached-1 to the end, and had begun begun-1. */
-  ran(peer: PeerId, lo: number, reached: number, begun: number, copy: boolean): void {
+  ran(
+    peer: PeerId,
+    {
+      lo,
+      reached,
+      begun,
+      copy,
+      at,
+    }: {
+      readonly lo: number
+      readonly reached: number
+      readonly begun: number
+      readonly copy: boolean
+      readonly at: number
+    },
+  ): void {
+    for (let i = lo; i < reached; i += 1) if (this.runs[i] === 0) this.left -= 1
+    if (this.left === 0) this.ranAllAt ??= at
     bump(this.starts, lo, begun)
     if (copy) bump(this.copies, lo, begun)
     bump(this.runs, lo, reached)

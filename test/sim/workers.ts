@@ -108,7 +108,8 @@ export class Workers {
     const { world, host } = this.process
     const begun = reached < run.reach ? reached + 1 : reached
     world.tell(this.process, `ran to ${reached}, from`, run.lo, begun)
-    world.truth.ran(host.id, run.lo, reached, begun, run.copy)
+    const { lo, copy } = run
+    world.truth.ran(host.id, { lo, reached, begun, copy, at: world.clock.now })
     world.truth.spent += (world.clock.now - run.startedAt) * host.facts.speed
   }
 

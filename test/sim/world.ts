@@ -110,7 +110,7 @@ export class World {
   /** Peers that go for good at some time. */
   readonly doomed: ReadonlySet<number>
   /** Slot-time that was really there since the job was submitted, ms of a slot of speed 1. */
-  private available = { sum: 0, power: 0, at: 0 }
+  private readonly available: { readonly at: number; readonly power: number }[] = []
   private readonly byId = new Map<PeerId, Host>()
   private readonly small: boolean
   private readonly sessions = new Map<SessionId, Process>()
@@ -238,18 +238,21 @@ export class World {
 
   /** The host's slots come or go. */
   capacity(host: Host, there: boolean): void {
-    const { available, clock, options } = this
-    const since = Math.max(available.at, options.submitMs)
-    available.sum += available.power * Math.max(0, clock.now - since)
-    available.at = clock.now
+    if (!host.honest) return
     const { slots, speed } = host.facts
-    if (host.honest) available.power += there ? slots * speed : -slots * speed
+    const before = this.available.at(-1)?.power ?? 0
+    const power = before + (there ? slots * speed : -slots * speed)
+    this.available.push({ at: this.clock.now, power })
   }
 
   /** What the slots that were there could have done until `until`. */
   capacityUntil(until: number): number {
-    const { sum, power, at } = this.available
-    return sum + power * (until - Math.max(at, this.options.submitMs))
+    let sum = 0
+    for (const [i, { at, power }] of this.available.entries()) {
+      const end = Math.min(until, this.available[i + 1]?.at ?? until)
+      sum += power * Math.max(0, end - Math.max(at, this.options.submitMs))
+    }
+    return sum
   }
 
   /** A line of the story of the watched item, when lo..hi-1 holds it. */
