@@ -10,7 +10,6 @@ export class BlobExchange {
   private readonly blobs: BlobStore
   private readonly transport: () => Transport
   private readonly log: Logger
-  private readonly present = new Set<BlobHash>()
   private readonly inFlight = new Map<BlobHash, Promise<void>>()
   private readonly dropping = new Map<BlobHash, Promise<void>>()
   /** Hears of each blob that somebody wants: it is not to be swept. */
@@ -24,11 +23,6 @@ export class BlobExchange {
     this.log = log
   }
 
-  /** True when the blob is known to be here, without a look at the disk. */
-  known(hash: BlobHash): boolean {
-    return this.present.has(hash)
-  }
-
   /**
    * Resolves when the blob is in this peer's store.
    * @param likely peers to ask first; then every other connected peer.
@@ -36,11 +30,12 @@ export class BlobExchange {
    */
   async ensure(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {
     this.onWanted(hash)
-    if (this.present.has(hash)) return
     await this.dropping.get(hash)
+    // Looked up each time: a file may vanish, and then another peer's copy is wanted.
+    if (await this.blobs.has(hash)) return
     const running = this.inFlight.get(hash)
     if (running !== undefined) return running
-    const fetching = this.bring(hash, likely).finally(() => this.inFlight.delete(hash))
+    const fetching = this.fetch(hash, likely).finally(() => this.inFlight.delete(hash))
     this.inFlight.set(hash, fetching)
     return fetching
   }
@@ -64,16 +59,9 @@ export class BlobExchange {
 
   /** Deletes a blob from this peer's store. */
   async drop(hash: BlobHash): Promise<void> {
-    this.present.delete(hash)
     const gone = this.blobs.delete(hash).finally(() => this.dropping.delete(hash))
     this.dropping.set(hash, gone)
     await gone
-  }
-
-  private async bring(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {
-    if (!(await this.blobs.has(hash))) await this.fetch(hash, likely)
-    if (this.present.size > 65_536) this.present.clear()
-    this.present.add(hash)
   }
 
   private async fetch(hash: BlobHash, likely: readonly PeerId[]): Promise<void> {

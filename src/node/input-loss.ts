@@ -5,6 +5,7 @@ import type { Presence } from './presence.ts'
 import type { UpkeepTimes } from './upkeep-times.ts'
 
 export interface InputLossParts {
+  readonly self: PeerId
   readonly presence: Pick<Presence, 'live' | 'reachable' | 'inMinority'>
   readonly times: Pick<UpkeepTimes, 'inputLostAfterMs' | 'inputLostAloneMs'>
   readonly now: () => number
@@ -17,8 +18,8 @@ interface Missing {
 }
 
 /**
- * Input and code that no connected peer holds: tried again less and less often, and given up once the author's lease is over and
- * nobody has had it for a while. The author has all of it: while it lives, nothing is lost.
+ * Input and code that no connected peer holds: tried again less and less often, and given up once nobody has had it for a
+ * while. An author that lives and cannot be asked is waited for: it has all of it.
  */
 export class MissingInputs {
   private readonly parts: InputLossParts
@@ -30,13 +31,15 @@ export class MissingInputs {
 
   /** A part was looked for in vain; true: it is lost for good. */
   note(job: JobId, author: PeerId, error: MeshError): boolean {
-    const { presence, times, now } = this.parts
+    const { self, presence, times, now } = this.parts
     let missing = this.jobs.get(job)
     if (missing === undefined) {
       this.jobs.set(job, (missing = { since: new Map(), retryMs: CHUNK_RETRY_MS / 2 }))
     }
     missing.retryMs = Math.min(MAX_CHUNK_RETRY_MS, 2 * missing.retryMs)
-    if (presence.live(author)) {
+    // The author has all of it. One that is there was asked a moment ago, and knows best.
+    const reachable = presence.reachable()
+    if (author !== self && presence.live(author) && !reachable.includes(author)) {
       missing.since.clear()
       return false
     }
@@ -48,7 +51,7 @@ export class MissingInputs {
       return false
     }
     // With nobody or few there, it may be this side that is cut off.
-    const cutOff = presence.reachable().length === 0 || presence.inMinority(job)
+    const cutOff = author !== self && (reachable.length === 0 || presence.inMinority(job))
     const afterMs = cutOff ? times.inputLostAloneMs : times.inputLostAfterMs
     return now() - since >= afterMs
   }

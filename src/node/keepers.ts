@@ -19,7 +19,7 @@ import { WorkPool } from './work-pool.ts'
 
 export interface KeepersParts extends LostParts {
   readonly store: Store
-  readonly exchange: Pick<BlobExchange, 'known' | 'ensure'>
+  readonly exchange: Pick<BlobExchange, 'ensure'>
   readonly transport: () => Pick<Transport, 'offerBlob'>
   /** Everything of a job's log goes to that peer, so that the copy is worth something there. */
   readonly sendJob: (to: PeerId, job: JobId) => Promise<void>
@@ -286,7 +286,7 @@ export class Keepers {
   }
 
   async holds(hash: BlobHash): Promise<boolean> {
-    return this.parts.exchange.known(hash) || (await this.parts.store.blobs.has(hash))
+    return this.parts.store.blobs.has(hash)
   }
 
   /** Results that are blobs, each hash once where its parts follow each other. Lets others run now and then. */

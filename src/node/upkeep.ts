@@ -144,7 +144,7 @@ export class Upkeep {
       wallClock: () => Date.now(),
       log: log.child('retention'),
     })
-    this.missing = new MissingInputs({ presence, times, now })
+    this.missing = new MissingInputs({ self, presence, times, now })
     this.finder = new JobFinder({
       connected,
       send: parts.send,

@@ -50,15 +50,18 @@ export class JobFold {
   private lastPause: Entry | undefined
   private readonly entries = new Map<EntryHash, Entry>()
   private readonly claims = new Map<EntryHash, readonly Claim[]>()
-  /** Entries by a parent that is not known yet. */
-  private readonly awaiting = new Map<EntryHash, Entry[]>()
+  /** Entries by a parent that is not held yet, or that is not rooted. */
+  private readonly awaiting = new Map<EntryHash, Set<Entry>>()
+  /** The JOB, and what hands on or takes over what leads back to it through held entries. */
+  private readonly rooted = new Set<EntryHash>()
   private readonly excluded = new Set<EntryHash>()
   private readonly accused = new Set<EntryHash>()
   private readonly lost = new Map<EntryHash, RangeSet>()
-  private readonly cutAt = new Map<SessionId, ForkPoint>()
+  /** Where forked feeds are cut, by author and session. */
+  private readonly cutAt = new Map<string, ForkPoint>()
   /** Entries that came before the JOB. */
   private readonly early = new Map<EntryHash, Entry>()
-  /** The highest epoch that a RECLAIM of something known has made. */
+  /** The highest epoch that a RECLAIM that counts has made. */
   private maxEpoch = 0
   private readonly marks = new Marks()
   private readonly ledger: Ledger
@@ -138,7 +141,8 @@ export class JobFold {
 
   /** Sessions that hand on what they have of an entry that nobody has shown yet. */
   *orphanSessions(): Iterable<SessionId> {
-    for (const entries of this.awaiting.values()) {
+    for (const [parent, entries] of this.awaiting) {
+      if (this.entries.has(parent)) continue
       for (const { session, body, hash } of entries) {
         if (body.type !== 'done' && !this.excluded.has(hash)) yield session
       }
@@ -147,12 +151,13 @@ export class JobFold {
 
   /** The first entry of a forked feed that does not count. */
   cutSeq(session: SessionId): number | undefined {
-    return this.cutAt.get(session)?.seq
+    for (const cut of this.cutAt.values()) if (cut.session === session) return cut.seq
+    return undefined
   }
 
   private isCut({ session, author, seq }: Entry): boolean {
-    const cut = this.cutAt.get(session)
-    return cut !== undefined && cut.author === author && seq >= cut.seq
+    const cut = this.cutAt.get(author + session)
+    return cut !== undefined && seq >= cut.seq
   }
 
   /** STARTs over an item whose sessions were given up. */
@@ -184,6 +189,7 @@ export class JobFold {
     if (wrong === undefined) this.take(entry)
     else this.leave(entry, wrong)
     this.adopt(entry.hash)
+    this.root(entry)
     if (entry.body.type === 'job') {
       const early = [...this.early.values()]
       this.early.clear()
@@ -219,31 +225,49 @@ export class JobFold {
     this.apply(entry)
   }
 
-  /** Children that waited for this entry are judged; a RECLAIM among them starts to count. */
+  /** Children that waited for this entry are judged. */
   private adopt(hash: EntryHash): void {
     const waiting = this.awaiting.get(hash)
     if (waiting === undefined) return
     this.awaiting.delete(hash)
     let wrong = false
     for (const child of waiting) {
-      if (this.excluded.has(child.hash)) continue
-      if (!this.judge(child)) wrong = true
-      else this.applyOwnership(child)
+      if (!this.excluded.has(child.hash) && !this.judge(child)) wrong = true
     }
     if (wrong) this.rebuild()
+  }
+
+  /** unrooted -> rooted, as soon as all parents are; and so on for those that waited for it. What counts only when rooted counts now. */
+  private root(entry: Entry): void {
+    const queue = [entry]
+    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+      const { hash, body } = next
+      if (this.rooted.has(hash) || this.excluded.has(hash) || !movesOwnership(next)) continue
+      if (!childrenOf(next).every(({ parent }) => this.rooted.has(parent))) continue
+      this.rooted.add(hash)
+      if (body.type !== 'job') this.applyOwnership(next)
+      queue.push(...(this.awaiting.get(hash) ?? []))
+      this.awaiting.delete(hash)
+    }
+  }
+
+  private awaitParents(entry: Entry): void {
+    const moves = movesOwnership(entry)
+    for (const { parent } of childrenOf(entry)) {
+      if (moves ? this.rooted.has(parent) : this.entries.has(parent)) continue
+      const waiting = this.awaiting.get(parent)
+      if (waiting === undefined) this.awaiting.set(parent, new Set([entry]))
+      else waiting.add(entry)
+    }
   }
 
   /** Checks an entry against the parents that are known. False: it is left out from now on. */
   private judge(entry: Entry): boolean {
     let orphaned = false
+    this.awaitParents(entry)
     for (const child of childrenOf(entry)) {
       const parent = this.claims.get(child.parent)
-      if (parent === undefined && !this.entries.has(child.parent)) {
-        const waiting = this.awaiting.get(child.parent)
-        if (waiting === undefined) this.awaiting.set(child.parent, [entry])
-        else if (waiting.at(-1) !== entry) waiting.push(entry)
-        continue
-      }
+      if (parent === undefined && !this.entries.has(child.parent)) continue
       const reason = brokenRule(entry, child, parent ?? [])
       if (reason !== undefined) {
         if (entry.body.type === 'done') this.accuse(entry, reason)
@@ -282,9 +306,10 @@ export class JobFold {
   private cut(first: Uint8Array, second: Uint8Array): void {
     const fork = this.readFork(first, second)
     if (fork === undefined || fork.job !== this.job) return
-    const before = this.cutAt.get(fork.session)
+    const feed = fork.author + fork.session
+    const before = this.cutAt.get(feed)
     if (before !== undefined && before.seq <= fork.seq) return
-    this.cutAt.set(fork.session, fork)
+    this.cutAt.set(feed, fork)
     this.rebuild()
     this.listener.forked(fork.session)
   }
@@ -339,7 +364,7 @@ export class JobFold {
   }
 
   /**
-   * A RECLAIM counts only over what it is known to supersede, and what is handed on out of an unknown entry only in an epoch that such
+   * A RECLAIM counts only over what leads back to the JOB, and what is handed on out of something else only in an epoch that such
    * RECLAIMs have made: else anyone could freeze a job with a huge epoch.
    */
   private applyOwnership(entry: Entry): void {
@@ -349,7 +374,7 @@ export class JobFold {
     const counting = new Set<number>()
     let highest = 0
     for (const { lo, parent, epoch } of body.ranges) {
-      if (!this.claims.has(parent) && (isReclaim || epoch > this.maxEpoch)) continue
+      if (!this.rooted.has(parent) && (isReclaim || epoch > this.maxEpoch)) continue
       counting.add(lo)
       highest = Math.max(highest, epoch)
     }
@@ -390,13 +415,17 @@ export class JobFold {
     this.jobEntry = undefined
     this.lost.clear()
     this.marks.clear()
+    this.rooted.clear()
+    this.awaiting.clear()
     const kept = [...this.entries.values()].filter(({ hash }) => !this.excluded.has(hash))
     for (const entry of kept) this.noteLost(entry)
     this.ledger.redo(() => {
       for (const entry of kept) {
+        this.awaitParents(entry)
         this.count(entry)
         this.apply(entry)
       }
+      for (const entry of kept) this.root(entry)
     })
     this.listener.rebuilt()
   }
@@ -422,6 +451,11 @@ export class JobFold {
       }
     }
   }
+}
+
+/** Its ranges are owned by somebody because of it. */
+function movesOwnership({ body: { type } }: Entry): boolean {
+  return type === 'job' || type === 'grant' || type === 'release' || type === 'reclaim'
 }
 
 function itemsOf(entry: Entry): number {

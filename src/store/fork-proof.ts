@@ -1,6 +1,7 @@
 import { isMeshError } from '../base/errors.ts'
 import type { EntryHash, EntryHeader, JobId, PeerId, SessionId } from '../scheduler/types.ts'
 import { decodeHeader, entryHash } from './entry-codec.ts'
+import { isSessionOf } from './identity.ts'
 import { checkLinks } from './run-check.ts'
 import { decodeRun } from './run-codec.ts'
 import type { VerifyEnd } from './signatures.ts'
@@ -29,6 +30,8 @@ export function readForkProof(
     const { author, session, job, seq } = a.header
     const other = b.header
     const same = other.author === author && other.session === session && other.job === job
+    // Under another's session anyone can write what they like: that is no feed of that session.
+    if (!isSessionOf(session, author)) return undefined
     return same && other.seq === seq ? { author, session, job, seq } : undefined
   } catch (error) {
     if (isMeshError(error, 'ERR_MESH_PROTOCOL')) return undefined

@@ -13,6 +13,8 @@ export interface GroupCommitParts {
   readonly syncMark: () => Change
   /** The database was opened anew: throws when it does not hold what was acknowledged. */
   readonly checkRecovered?: () => void
+  /** Whether a full disk is waited for; by default it is. */
+  readonly waits?: () => boolean
   /** The disk is full (again), or has room again (undefined). */
   readonly onStall?: ((error: MeshError | undefined) => void) | undefined
   readonly logger?: Logger | undefined
@@ -211,8 +213,9 @@ export class GroupCommit {
   }
 
   private isStall(error: unknown): error is MeshError {
-    const { kv } = this.parts
-    return kv.recover !== undefined && !this.closing && isMeshError(error, 'ERR_MESH_DISK_FULL')
+    const { kv, waits } = this.parts
+    if (kv.recover === undefined || this.closing || waits?.() === false) return false
+    return isMeshError(error, 'ERR_MESH_DISK_FULL')
   }
 
   private setStall(error: MeshError | undefined): void {

@@ -1,17 +1,15 @@
-import { isMeshError, MeshError } from '../base/errors.ts'
+import { isMeshError, type MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { DoneSpan, Entry, JobId, OwnerSpan, PeerId, ViewChange } from '../scheduler/types.ts'
 import { decodeEntry } from './entry-codec.ts'
-import { type FeedAudit, FeedAuditor } from './feed-audit.ts'
 import { FeedBook } from './feed-book.ts'
-import { feedName } from './feed-table.ts'
 import { damaged } from './fs-errors.ts'
 import { GroupCommit } from './group-commit.ts'
+import { collected, JobRemoval } from './job-removal.ts'
 import type { Change, KeyValue, Row } from './key-value.ts'
 import {
   entryKey,
   feedKey,
-  feedOfKey,
   itemKey,
   itemOfKey,
   jobKey,
@@ -34,13 +32,13 @@ import {
   readHeadValue,
   readJobValue,
   readOwnerValue,
-  readWaitingValue,
   type StoredEntry,
 } from './records.ts'
 import { RunBuilder } from './run-builder.ts'
 import { checkSchema, SCHEMA, SCHEMA_KEY } from './schema.ts'
 import { createVerifier, type VerifyEnd } from './signatures.ts'
-import { AGE_KEY, Tombstones } from './tombstones.ts'
+import { jobsOf, loadStore, rowsOf } from './store-load.ts'
+import { AGE_KEY } from './tombstones.ts'
 import type {
   BlobStore,
   FeedHead,
@@ -68,18 +66,6 @@ export interface StoreOptions {
   readonly logger?: Logger | undefined
 }
 
-/** What a deleted job leaves in the database until its keys are cleared. */
-const JOB_KINDS = [
-  PREFIX.entry,
-  PREFIX.head,
-  PREFIX.fork,
-  PREFIX.feeds,
-  PREFIX.owner,
-  PREFIX.done,
-  PREFIX.views,
-  PREFIX.waiting,
-] as const
-
 /** The Store over any KeyValue. */
 export class KeyValueStore implements Store {
   readonly dir: string
@@ -88,13 +74,13 @@ export class KeyValueStore implements Store {
   private readonly kv: KeyValue
   private readonly book: FeedBook
   private readonly commit: GroupCommit
-  private readonly tombstones = new Tombstones()
+  private readonly removal: JobRemoval
   /** Jobs whose views were dropped by a repair and are not made yet. */
   private readonly unmade = new Set<JobId>()
   private repaired: StoreRepair | undefined
-  private readonly deleting = new Map<JobId, Promise<void>>()
   /** Changes of views, records and meta; entries are staged in the book. */
   private staged: Change[] = []
+  private loaded = false
   private closing: Promise<void> | undefined
 
   constructor(dir: string, kv: KeyValue, blobs: BlobStore, options: StoreOptions) {
@@ -116,7 +102,7 @@ export class KeyValueStore implements Store {
         options.logger?.warn('a job is dropped whose JOB did not come', { job: job.slice(0, 8) })
         this.deleteJob(job).catch(() => {})
       },
-      isCollected: (job) => this.tombstones.has(job),
+      isCollected: (job) => this.isCollected(job),
       damaged: (what) => this.damaged(what),
     })
     this.commit = new GroupCommit({
@@ -125,8 +111,19 @@ export class KeyValueStore implements Store {
       written: () => this.book.written(),
       syncMark: () => ({ key: SYNC_KEY, value: Buffer.alloc(0) }),
       checkRecovered: () => this.checkRecovered(),
+      // Who opens a store is told that the disk is full, and does not wait.
+      waits: () => this.loaded,
       onStall: options.onStall,
       logger: options.logger,
+    })
+    this.removal = new JobRemoval({
+      kv,
+      book: this.book,
+      commit: this.commit,
+      stage: (changes) => {
+        this.staged.push(...changes)
+        this.commit.touch()
+      },
     })
   }
 
@@ -134,7 +131,7 @@ export class KeyValueStore implements Store {
 
   append(entry: Entry): void {
     this.commit.check()
-    if (this.tombstones.has(entry.job)) throw collected(entry.job)
+    if (this.isCollected(entry.job)) throw collected(entry.job)
     const { stalled } = this.commit
     if (stalled !== undefined && this.book.unwrittenBytes > MAX_STAGED_BYTES) throw stalled
     this.book.append(entry)
@@ -152,7 +149,7 @@ export class KeyValueStore implements Store {
 
   stageView(change: ViewChange): void {
     const { job } = change
-    if (this.isGone(job)) return
+    if (this.removal.isGone(job)) return
     if (this.unmade.delete(job)) this.put(jobKey(PREFIX.views, job))
     for (const lo of change.ownersRemoved) this.put(itemKey(PREFIX.owner, job, lo))
     for (const lo of change.doneRemoved) this.put(itemKey(PREFIX.done, job, lo))
@@ -166,7 +163,7 @@ export class KeyValueStore implements Store {
   }
 
   stageJob(record: StoredJob): void {
-    if (this.isGone(record.job)) return
+    if (this.removal.isGone(record.job)) return
     this.put(jobKey(PREFIX.job, record.job), jobValue(record))
     this.book.setEnded(record.job, record.state !== 'running')
     this.touch()
@@ -174,10 +171,6 @@ export class KeyValueStore implements Store {
 
   flush(options: { sync?: boolean } = {}): Promise<void> {
     return this.commit.flush(options)
-  }
-
-  private isGone(job: JobId): boolean {
-    return this.deleting.has(job) || this.tombstones.has(job)
   }
 
   private put(key: Buffer, value?: Uint8Array): void {
@@ -297,60 +290,20 @@ export class KeyValueStore implements Store {
     return this.whole(() => readDoneSpanValue(itemOfKey(key), value))
   }
 
-  async deleteJob(job: JobId): Promise<void> {
-    await (this.deleting.get(job) ?? this.remove(job, false))
+  deleteJob(job: JobId): Promise<void> {
+    return this.removal.delete(job)
   }
 
-  async collectJob(job: JobId): Promise<void> {
-    for (;;) {
-      const deleting = this.deleting.get(job)
-      if (deleting === undefined) break
-      await deleting
-    }
-    if (!this.tombstones.has(job)) await this.remove(job, true)
+  collectJob(job: JobId): Promise<void> {
+    return this.removal.collect(job)
   }
 
   isCollected(job: JobId): boolean {
-    return this.tombstones.has(job)
+    return this.removal.tombstones.has(job)
   }
 
-  async ageTombstones(elapsedMs: number, maxAgeMs: number): Promise<void> {
-    const changes = this.tombstones.age(elapsedMs, maxAgeMs)
-    if (changes.length === 0) return
-    this.staged.push(...changes)
-    this.commit.touch()
-    await this.commit.flush()
-  }
-
-  private remove(job: JobId, tombstone: boolean): Promise<void> {
-    this.book.block(job)
-    const removed = this.removeBlocked(job, tombstone).finally(() => {
-      this.deleting.delete(job)
-      this.book.unblock(job)
-    })
-    this.deleting.set(job, removed)
-    return removed
-  }
-
-  private async removeBlocked(job: JobId, tombstone: boolean): Promise<void> {
-    await this.commit.flush()
-    this.book.forget(job)
-    // From here on it is deleted, also when this process ends in between: load() goes on with it.
-    if (tombstone) this.staged.push(...this.tombstones.add(job))
-    this.put(jobKey(PREFIX.deleted, job), Buffer.alloc(0))
-    this.put(jobKey(PREFIX.job, job))
-    this.commit.touch()
-    await this.commit.flush({ sync: true })
-    await this.clearJob(job)
-  }
-
-  private async clearJob(job: JobId): Promise<void> {
-    for (const prefix of JOB_KINDS) {
-      await this.commit.retried(() => this.kv.clear(jobRange(prefix, job)))
-    }
-    this.put(jobKey(PREFIX.deleted, job))
-    this.commit.touch()
-    await this.commit.flush()
+  ageTombstones(elapsedMs: number, maxAgeMs: number): Promise<void> {
+    return this.removal.age(elapsedMs, maxAgeMs)
   }
 
   // ------------------------------------------------------------ meta
@@ -371,26 +324,23 @@ export class KeyValueStore implements Store {
   /** Reads what must be in memory: the heads of jobs that have not ended. ERR_MESH_STORE_DAMAGED, ERR_MESH_UNSUPPORTED. */
   async load(): Promise<void> {
     await this.checkFormat()
-    await this.loadTombstones()
-    for await (const [key] of this.rows(kindRange(PREFIX.deleted))) {
-      await this.clearJob(jobOfKey(key))
+    try {
+      await this.loadTombstones()
+      for (const job of await jobsOf(this.kv, kindRange(PREFIX.deleted))) {
+        await this.removal.clear(job)
+      }
+      const { forks, heads, waiting, unmade } = await loadStore(this.kv, (what) =>
+        this.damaged(what),
+      )
+      for (const { job, feed } of forks) this.book.loadFork(job, feed)
+      for (const [job, each] of heads) for (const head of each) this.book.load(job, head)
+      this.book.loadWaiting(waiting)
+      for (const job of unmade) this.unmade.add(job)
+    } catch (error) {
+      throw this.readError(error)
     }
-    for await (const [key] of this.rows(kindRange(PREFIX.fork))) {
-      this.book.loadFork(jobOfKey(key), feedOfKey(key))
-    }
-    const ended = new Set<JobId>()
-    for await (const [key] of this.rows(kindRange(PREFIX.feeds))) ended.add(jobOfKey(key))
-    const going = new Map<JobId, FeedHead[]>()
-    for await (const [key, value] of this.rows(kindRange(PREFIX.head))) {
-      const job = jobOfKey(key)
-      if (ended.has(job)) continue
-      const head = { ...feedOfKey(key), ...this.whole(() => readHeadValue(value)) }
-      const heads = going.get(job)
-      if (heads === undefined) going.set(job, [head])
-      else heads.push(head)
-    }
-    for (const [job, heads] of going) await this.loadJob(job, heads)
-    await this.loadMarks()
+    this.repaired = this.options.repair ?? unfinishedRepair([...this.unmade])
+    this.loaded = true
   }
 
   close(): Promise<void> {
@@ -405,22 +355,10 @@ export class KeyValueStore implements Store {
 
   private async loadTombstones(): Promise<void> {
     const stones: (readonly [JobId, Buffer])[] = []
-    for await (const [key, value] of this.rows(kindRange(PREFIX.tombstone))) {
+    for await (const [key, value] of rowsOf(this.kv, kindRange(PREFIX.tombstone))) {
       stones.push([jobOfKey(key), value])
     }
-    this.tombstones.load(this.kv.getSync(AGE_KEY), stones)
-  }
-
-  private async loadMarks(): Promise<void> {
-    const waiting: (readonly [JobId, { bytes: number; order: number }])[] = []
-    for await (const [key, value] of this.rows(kindRange(PREFIX.waiting))) {
-      waiting.push([jobOfKey(key), this.whole(() => readWaitingValue(value))])
-    }
-    this.book.loadWaiting(waiting)
-    for await (const [key] of this.rows(kindRange(PREFIX.views))) this.unmade.add(jobOfKey(key))
-    const jobs = [...this.unmade]
-    const left = { reason: 'it was repaired before', copy: '', entriesKept: 0, entriesDropped: 0 }
-    this.repaired = this.options.repair ?? (jobs.length > 0 ? { ...left, jobs } : undefined)
+    this.removal.tombstones.load(this.kv.getSync(AGE_KEY), stones)
   }
 
   private async checkFormat(): Promise<void> {
@@ -439,34 +377,10 @@ export class KeyValueStore implements Store {
   private checkRecovered(): void {
     for (const { job, feed, seq } of this.book.acknowledged()) {
       const head = this.kv.getSync(feedKey(PREFIX.head, job, feed))
-      if (head === undefined || readHeadValue(head).seq < seq) {
+      if (head === undefined || this.whole(() => readHeadValue(head)).seq < seq) {
         throw this.damaged('entries that were written are gone')
       }
     }
-  }
-
-  /**
-   * The feeds of a job that goes on, read from their first entries: heads and entries are written in one batch, so one without the
-   * other is what the disk lost.
-   */
-  private async loadJob(job: JobId, heads: readonly FeedHead[]): Promise<void> {
-    const auditor = new FeedAuditor()
-    const found = new Map<string, FeedAudit>()
-    const keep = (audit: FeedAudit | undefined): void => {
-      if (audit !== undefined) found.set(feedName(audit.feed), audit)
-    }
-    for await (const [key, value] of this.rows(jobRange(PREFIX.entry, job))) {
-      keep(this.whole(() => auditor.add(key, value)))
-    }
-    keep(auditor.end())
-    const whole = heads.every((head) => {
-      const audit = found.get(feedName(head))
-      return audit?.seq === head.seq && audit.hash === head.hash && audit.dropped.length === 0
-    })
-    if (!whole || found.size !== heads.length) {
-      throw this.damaged(`entries of job ${job.slice(0, 8)} are missing or changed`)
-    }
-    for (const head of heads) this.book.load(job, head)
   }
 
   private damaged(what: string, cause?: unknown): MeshError {
@@ -476,7 +390,7 @@ export class KeyValueStore implements Store {
 
   private async *rows(range: KeyRange): AsyncIterable<Row> {
     await this.commit.settle()
-    for await (const rows of this.kv.rows(range)) yield* rows
+    yield* rowsOf(this.kv, range)
   }
 
   /** What this store wrote, it can read; if not, the disk changed it. */
@@ -484,16 +398,18 @@ export class KeyValueStore implements Store {
     try {
       return read()
     } catch (error) {
-      if (isMeshError(error, 'ERR_MESH_PROTOCOL')) throw this.damaged(error.message, error)
-      throw error
+      throw this.readError(error)
     }
+  }
+
+  private readError(error: unknown): unknown {
+    if (!isMeshError(error, 'ERR_MESH_PROTOCOL')) return error
+    return this.damaged(error.message, error)
   }
 }
 
-function collected(job: JobId): MeshError {
-  return new MeshError(
-    'ERR_MESH_JOB_COLLECTED',
-    `job ${job.slice(0, 8)} has ended and was collected here: submit the work as a new job`,
-    { details: { job } },
-  )
+/** Views that the process which repaired did not come to make. */
+function unfinishedRepair(jobs: readonly JobId[]): StoreRepair | undefined {
+  if (jobs.length === 0) return undefined
+  return { reason: 'it was repaired before', copy: '', entriesKept: 0, entriesDropped: 0, jobs }
 }

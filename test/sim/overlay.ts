@@ -6,6 +6,8 @@ import {
 import { RangeSet } from '../../src/scheduler/range-set.ts'
 import type { Range } from '../../src/scheduler/types.ts'
 
+const END = Number.MAX_SAFE_INTEGER
+
 /** A map of its own over one that many share: reads see the pointwise join of both, joins go to its own. */
 export class OverlayMap<S extends Range> extends IntervalMap<S> {
   private readonly shared: () => IntervalMap<S>
@@ -51,9 +53,31 @@ export class OverlayMap<S extends Range> extends IntervalMap<S> {
     return joined.overlapping(lo, hi)
   }
 
+  /** The same, cut at lo and hi; cheaper, since what lies outside does not matter. */
+  within(lo: number, hi: number): S[] {
+    const under = this.clipped(this.shared().overlapping(lo, hi), lo, hi)
+    const over = this.mine.size === 0 ? [] : this.mine.overlapping(lo, hi)
+    if (over.length === 0) return under
+    const joined = new IntervalMap<S>(this.wins)
+    for (const span of under) joined.join(span)
+    for (const span of this.clipped(over, lo, hi)) joined.join(span)
+    return [...joined]
+  }
+
+  /** Where this one has nothing of its own, the shared spans as they are. */
   override *[Symbol.iterator](): IterableIterator<S> {
-    if (this.mine.size === 0) yield* this.shared()
-    else yield* this.overlapping(0, Number.MAX_SAFE_INTEGER)
+    let at = 0
+    for (const { lo, hi } of this.mine) {
+      if (lo > at) yield* this.clipped(this.shared().overlapping(at, lo), at, lo)
+      yield* this.within(lo, hi)
+      at = hi
+    }
+    if (at === 0) yield* this.shared()
+    else yield* this.clipped(this.shared().overlapping(at, END), at, END)
+  }
+
+  private clipped(spans: readonly S[], lo: number, hi: number): S[] {
+    return spans.map((span) => this.wins.cut(span, Math.max(lo, span.lo), Math.min(hi, span.hi)))
   }
 }
 

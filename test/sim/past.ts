@@ -147,8 +147,8 @@ export class Past implements SharedPast {
       for (const session of new Set([owner, ...before])) {
         this.each(session, entry, woken, (fold) => {
           // Over part of it the peer may know of a stronger claim.
-          for (const span of fold.owners.overlapping(lo, hi)) {
-            fold.ears.ownerChanged(Math.max(lo, span.lo), Math.min(hi, span.hi), span.owner)
+          for (const span of fold.owners.within(lo, hi)) {
+            fold.ears.ownerChanged(span.lo, span.hi, span.owner)
           }
         })
       }

@@ -140,8 +140,8 @@ export class SharedFold extends JobFold {
   /** What this peer owns by an entry that the others lack may have been beaten by one that all have. */
   private reviewOwners(): void {
     for (const { lo, hi } of [...this.owners.own]) {
-      for (const span of this.owners.overlapping(lo, hi)) {
-        this.ears.ownerChanged(Math.max(lo, span.lo), Math.min(hi, span.hi), span.owner)
+      for (const span of this.owners.within(lo, hi)) {
+        this.ears.ownerChanged(span.lo, span.hi, span.owner)
       }
     }
   }
@@ -153,13 +153,13 @@ export class SharedFold extends JobFold {
     const items = body.type === 'job' ? itemCount(body.spec) : this.items
     for (const { lo, hi, owner, epoch, hop } of claimsOf(entry, items)) {
       const span = { lo, hi, epoch, hop, hash: entry.hash, owner }
-      const before = tell ? this.owners.overlapping(lo, hi) : []
+      const before = tell ? this.owners.within(lo, hi) : []
       this.owners.join(span)
       if (!tell) continue
       const beaten = before.filter((old) => ownerRules.beats(span, old))
       if (before.length === 0) this.ears.ownerChanged(lo, hi, owner)
       for (const old of beaten) {
-        this.ears.ownerChanged(Math.max(lo, old.lo), Math.min(hi, old.hi), owner)
+        this.ears.ownerChanged(old.lo, old.hi, owner)
       }
     }
     if (body.type !== 'done') return
@@ -179,24 +179,27 @@ export class SharedFold extends JobFold {
     const add = (owner: SessionId, by: number): void => {
       if (by !== 0) shifts.set(owner, (shifts.get(owner) ?? 0) + by)
     }
-    const count = (lo: number, hi: number): void => {
+    for (const { lo, hi } of this.owners.own) {
       for (const span of owners.overlapping(lo, hi)) {
         const [from, to] = [Math.max(lo, span.lo), Math.min(hi, span.hi)]
         add(span.owner, final.countIn(from, to) - (to - from))
       }
-      for (const span of this.owners.overlapping(lo, hi)) {
-        const [from, to] = [Math.max(lo, span.lo), Math.min(hi, span.hi)]
-        add(span.owner, to - from - this.final.countIn(from, to))
+      for (const span of this.owners.within(lo, hi)) {
+        add(span.owner, span.hi - span.lo - this.final.countIn(span.lo, span.hi))
       }
     }
-    for (const { lo, hi } of this.owners.own) count(lo, hi)
+    const ended = (lo: number, hi: number): void => {
+      for (const span of owners.overlapping(lo, hi)) {
+        add(span.owner, Math.max(lo, span.lo) - Math.min(hi, span.hi))
+      }
+    }
     for (const { lo, hi } of this.final.own.ranges()) {
       let at = lo
       for (const span of this.owners.own.overlapping(lo, hi)) {
-        if (span.lo > at) count(at, span.lo)
+        if (span.lo > at) ended(at, span.lo)
         at = Math.max(at, span.hi)
       }
-      if (at < hi) count(at, hi)
+      if (at < hi) ended(at, hi)
     }
     return shifts
   }

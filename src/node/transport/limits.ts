@@ -10,7 +10,7 @@ export const MAX_SEND_QUEUE_BYTES = 32 * 1024 * 1024
 export const MAX_EARLY_BYTES = 8 * 1024 * 1024
 /** How long a new connection may take until its direct streams stand both ways. */
 export const LINK_TIMEOUT_MS = 10_000
-/** How long stop() waits for what is queued to be sent. */
+/** How long stop() waits until what is queued has arrived. */
 export const FLUSH_ON_STOP_MS = 2_000
 
 // ---------------------------------------------------------------- gossip

@@ -48,7 +48,10 @@ export class Link {
   /** The last round trip, ms. */
   rttMs: number | undefined
   /** When the ping that is not answered yet was sent. */
-  pingedAt: number | undefined
+  private pingedAt: number | undefined
+  private pings = 0
+  private answers = 0
+  private confirmedBy = 0
   /** The peer was asked for a sign of life, and gave none in time (pulse.ts). */
   silent = false
   private readonly hooks: LinkHooks
@@ -103,6 +106,20 @@ export class Link {
     return true
   }
 
+  /**
+   * Whether the peer has read all that was sent before confirm() was called, or never will. What is between the queue and the peer
+   * (libp2p buffers at four places) does not show here: the answer to a ping comes after it.
+   */
+  get confirmed(): boolean {
+    if (this.state !== 'ready' || this.silent) return true
+    return this.waitingBytes === 0 && (!this.answersPings || this.answers >= this.confirmedBy)
+  }
+
+  confirm(): void {
+    this.ping()
+    this.confirmedBy = this.pings
+  }
+
   /** Bytes that came over this connection so far, whatever they are. */
   get bytesHeard(): number {
     return (this.connection as Inner).maConn?.socket?.bytesRead ?? this.directBytes
@@ -111,6 +128,7 @@ export class Link {
   /** Asks for a sign of life. */
   ping(): void {
     if (this.state !== 'ready' || !this.answersPings) return
+    this.pings += 1
     this.pingedAt ??= this.hooks.now()
     this.say(PING)
   }
@@ -216,11 +234,14 @@ export class Link {
   /** One of the words that stand in place of a length. */
   private hear(word: number): void {
     if (this.state === 'closed') return
-    if (word === PING) this.say(PONG)
-    else if (this.pingedAt !== undefined) {
-      this.rttMs = this.hooks.now() - this.pingedAt
-      this.pingedAt = undefined
+    if (word === PING) {
+      this.say(PONG)
+      return
     }
+    this.answers += 1
+    if (this.pingedAt === undefined) return
+    this.rttMs = this.hooks.now() - this.pingedAt
+    this.pingedAt = undefined
   }
 
   private say(word: number): void {

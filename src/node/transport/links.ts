@@ -110,12 +110,13 @@ export class Links {
     }
   }
 
-  /** Lets what is queued go out, as far as that is quick. */
+  /** Lets what is queued go out and arrive, as far as that is quick. */
   async stop(): Promise<void> {
     this.stopped = true
     const until = performance.now() + FLUSH_ON_STOP_MS
     const links = [...this.byConnection.values()]
-    while (links.some((link) => link.waitingBytes > 0) && performance.now() < until) {
+    for (const link of links) link.confirm()
+    while (links.some((link) => !link.confirmed) && performance.now() < until) {
       await new Promise((resolve) => setTimeout(resolve, 5))
     }
     for (const link of links) link.close()

@@ -43,7 +43,7 @@ export class HostileMesh {
     this.self = self
     this.jobs = [...this.specs.map(jobIdOf), hex('nobody knows') as JobId]
     // The session of the peer under test is known to all: others write under it too.
-    this.sessions = [self.session, ...['s0', 's1', 's2', 's3'].map(sessionOf)]
+    this.sessions = [self.session, ...['s0', 's1', 's2', 's3'].map((name) => sessionOf(name))]
   }
 
   /** One that fits its peer; now and then another's, which is refused. */

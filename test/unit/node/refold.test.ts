@@ -15,7 +15,7 @@ describe('a job whose views are gone', () => {
 
   function filled(more: EntryBody[] = []) {
     const feed = new FeedWriter(author, 'one', job)
-    const seeds = [{ lo: 0, hi: 100, to: sessionOf('one') }]
+    const seeds = [{ lo: 0, hi: 100, to: sessionOf('one', author) }]
     const first = feed.next({ type: 'job', spec, at: 5, seeds })
     const result = { kind: 'inline', bytes: new Uint8Array([1]) } as const
     const range = { lo: 0, hi: 60, parent: first.hash, failed: 0, elapsedMs: 1, chunks: 1, result }

@@ -129,7 +129,6 @@ export class SmallMesh {
       self: id,
       store,
       exchange: {
-        known: () => false,
         ensure: async (hash) => {
           if (await blobs.has(hash)) return
           for (const peer of reachable()) {

@@ -85,6 +85,7 @@ describe('missing input', () => {
   function rig() {
     const state = { now: 0, authorLives: false, others: [C] as PeerId[], few: false }
     const missing = new MissingInputs({
+      self: A,
       presence: {
         live: () => state.authorLives,
         reachable: () => state.others,
@@ -93,7 +94,7 @@ describe('missing input', () => {
       times: { inputLostAfterMs: 60_000, inputLostAloneMs: 600_000 },
       now: () => state.now,
     })
-    return { missing, state, note: () => missing.note(JOB, B, lost) }
+    return { missing, state, note: (author = B) => missing.note(JOB, author, lost) }
   }
 
   it('is given up after a minute without its author and without a holder', () => {
@@ -118,6 +119,17 @@ describe('missing input', () => {
     expect(note()).toBe(false)
     state.now = 160_000
     expect(note()).toBe(true)
+  })
+
+  it('is given up though its author lives, when that is there and has it not, or is this peer', () => {
+    for (const author of [A, C]) {
+      const { state, note } = rig()
+      state.authorLives = true
+      if (author === A) state.others = []
+      expect(note(author)).toBe(false)
+      state.now = 60_000
+      expect(note(author)).toBe(true)
+    }
   })
 
   it.each(['nobody', 'few of the job'])('later by a peer that sees %s', (who) => {

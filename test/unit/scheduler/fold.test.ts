@@ -48,7 +48,8 @@ function observe(entries: readonly Entry[]): Observed {
 /** Everything that a fold says, in one comparable value. */
 function stateOf({ fold, owners, dones }: Observed) {
   const byLo = (a: { lo: number }, b: { lo: number }) => a.lo - b.lo
-  const sorted = (counts: ReadonlyMap<string, number>) => [...counts].sort(([a], [b]) => (a < b ? -1 : 1))
+  const sorted = (counts: ReadonlyMap<string, number>) =>
+    [...counts].sort(([a], [b]) => (a < b ? -1 : 1))
   const state = {
     owners: [...fold.owners],
     dones: [...fold.dones],

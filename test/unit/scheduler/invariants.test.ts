@@ -136,19 +136,19 @@ function fold(entries: readonly Entry[]): Owned {
 }
 
 function facts(who: TestPeer, name: string): PeerFacts {
-  return { peer: who.peer, session: sessionOf(name), sessionNumber: 1, slots: 1, speed: 1 }
+  return { peer: who.peer, session: sessionOf(name, who), sessionNumber: 1, slots: 1, speed: 1 }
 }
 
 /** A feed that grants, does and marks items of its half, and another future of it from `at` on. */
 function forkedFeed(length: number, at: number, more: number) {
   const open = new FeedWriter(author, 'author', job)
-  const seeds = [{ lo: 0, hi: 30, to: sessionOf('forker') }]
+  const seeds = [{ lo: 0, hi: 30, to: sessionOf('forker', forker) }]
   const first = open.next({ type: 'job', spec, at: 0, seeds })
   const write = (feed: FeedWriter, n: number, salt: number): void => {
     const range = { lo: n, hi: n + 1, parent: first.hash }
     const inline = { kind: 'inline' as const, bytes: Uint8Array.of(salt) }
     const done = { ...range, failed: 0, elapsedMs: salt, chunks: 1, result: inline }
-    const to = sessionOf('author')
+    const to = sessionOf('author', author)
     if ((n + salt) % 3 === 0)
       feed.next({ type: 'grant', to, ranges: [{ ...range, epoch: 0, hop: 1 }] })
     else feed.next({ type: 'done', ranges: [done] })
@@ -237,8 +237,8 @@ describe('I8', () => {
     const { open, one } = forkedFeed(6, 3, 2)
     // Somebody forks a feed of its own, written under the other's session id, which everybody knows.
     const liar = peerOf('liar')
-    const a = new FeedWriter(liar, 'forker', job).many(3)
-    const b = a.branch('forker', 1)
+    const a = new FeedWriter(liar, one.feed.session, job).many(3)
+    const b = a.branch(one.feed.session, 1)
     b.next({ type: 'pause' })
     // And one of the forker's feeds forks, but in another job.
     const elsewhere = jobIdOf(specOf('elsewhere', ITEMS))
@@ -246,12 +246,12 @@ describe('I8', () => {
     const d = c.branch('forker', 1)
     d.next({ type: 'pause' })
     const proofs = new FeedWriter(witness, 'witness', job)
-    for (const [first, second] of [
-      [a, b],
-      [c, d],
+    for (const [first, second, seq] of [
+      [a, b, undefined],
+      [c, d, 1],
     ] as const) {
       const halves = { first: encodeRun(first.run()), second: encodeRun(second.run()) }
-      expect(readForkProof(halves.first, halves.second, verify)?.seq).toBe(1)
+      expect(readForkProof(halves.first, halves.second, verify)?.seq).toBe(seq)
       proofs.next({ type: 'fork', ...halves })
     }
     const all = [...open.entries, ...one.entries]

@@ -4,7 +4,7 @@ import { jobIdOf } from '../../../src/store/entry-codec.ts'
 import { openStore } from '../../../src/store/level-store.ts'
 import type { Store } from '../../../src/store/types.ts'
 import { type Child, startChild } from './child.ts'
-import { collect, peerOf, sessionOf, specOf, tempDir } from './fixtures.ts'
+import { collect, peerOf, sessionOf, specOf, type TestPeer, tempDir } from './fixtures.ts'
 
 /** A line of writer-script.ts. */
 export type Acknowledged =
@@ -71,7 +71,7 @@ async function killAfter(
     if (what === undefined) continue
     if ('blob' in what) promised.blobs.add(what.blob)
     else if ('collected' in what) promised.collected.add(what.collected)
-    else promised.feeds.set(sessionOf(session), what)
+    else promised.feeds.set(session, what)
   }
 }
 
@@ -86,8 +86,10 @@ function parse(line: string): Acknowledged | undefined {
 
 async function checkFeeds(store: Store, { feeds }: Promised): Promise<void> {
   for (const [session, { appended, ingested }] of feeds) {
-    const own = store.head(job, { author: self.peer, session: session as never })
-    const other = store.head(job, { author: peerOf('other').peer, session: session as never })
+    const headOf = (who: TestPeer) =>
+      store.head(job, { author: who.peer, session: sessionOf(session, who) })
+    const own = headOf(self)
+    const other = headOf(peerOf('other'))
     expect(own!.seq).toBeGreaterThanOrEqual(appended)
     expect(other!.seq).toBeGreaterThanOrEqual(ingested)
     // All of it can be served: it ends signed.

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as fc from 'fast-check'
@@ -27,6 +28,10 @@ async function onlyLog(dir: string): Promise<string> {
   return join(dir, (await readdir(dir)).find((name) => name.endsWith('.log'))!)
 }
 
+/** Large buffers take vitest long to compare. */
+const digests = (records: readonly Buffer[]): string[] =>
+  records.map((record) => hash('sha256', record))
+
 // Around the ends of blocks of 32 KiB, and over several of them.
 const SIZES = [0, 1, 100, 30_000, 2600, 1, 32_700, 100_000, 7, 65_000, 500]
 
@@ -44,38 +49,40 @@ describe('a LevelDB log', () => {
     expect(damage).toBe('none')
     expect(records).toHaveLength(SIZES.length)
     for (const [i, record] of records.entries()) {
-      expect(record.subarray(record.length - SIZES[i]!)).toEqual(Buffer.alloc(SIZES[i]!, i))
+      expect(record.subarray(record.length - SIZES[i]!).equals(Buffer.alloc(SIZES[i]!, i))).toBe(
+        true,
+      )
     }
   })
 
   it('that was cut off anywhere lost its tail, and nothing before', async () => {
     const bytes = await readFile(await onlyLog(await levelFolder(SIZES)))
-    const whole = readLevelLog(bytes).records
+    const whole = digests(readLevelLog(bytes).records)
     fc.assert(
       fc.property(fc.nat(bytes.length), (end) => {
         const { records, damage } = readLevelLog(bytes.subarray(0, end))
         expect(damage).not.toBe('middle')
-        expect(records).toEqual(whole.slice(0, records.length))
+        expect(digests(records)).toEqual(whole.slice(0, records.length))
         // A file system may have grown the file before it had the data.
         const grown = Buffer.concat([bytes.subarray(0, end), Buffer.alloc(70_000)])
-        expect(readLevelLog(grown)).toMatchObject({ damage: 'tail' })
-        expect(readLevelLog(grown).records).toEqual(records)
+        const again = readLevelLog(grown)
+        expect(again.damage).toBe('tail')
+        expect(digests(again.records)).toEqual(digests(records))
       }),
     )
   })
 
   it('that was changed anywhere but at its end lost its middle', async () => {
     const bytes = await readFile(await onlyLog(await levelFolder(SIZES)))
+    const whole = digests(readLevelLog(bytes).records)
     fc.assert(
       fc.property(fc.nat(bytes.length - 600), fc.integer({ min: 1, max: 255 }), (at, change) => {
         const changed = Buffer.from(bytes)
         changed[at]! ^= change
         // The last bytes of a block too small for a record are not looked at.
-        if (readLevelLog(changed).damage !== 'none') {
-          expect(readLevelLog(changed, false).damage).toBe('middle')
-        } else {
-          expect(readLevelLog(changed)).toEqual(readLevelLog(bytes))
-        }
+        const { damage, records } = readLevelLog(changed)
+        if (damage === 'none') expect(digests(records)).toEqual(whole)
+        else expect(damage).toBe('middle')
       }),
     )
   })

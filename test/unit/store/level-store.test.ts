@@ -3,7 +3,10 @@ import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { jobIdOf } from '../../../src/store/entry-codec.ts'
+import { jobKey, PREFIX } from '../../../src/store/keys.ts'
+import { openLevel } from '../../../src/store/level-key-value.ts'
 import { openStore } from '../../../src/store/level-store.ts'
+import { MAX_WAITING_JOB_BYTES } from '../../../src/store/limits.ts'
 import type { Store } from '../../../src/store/types.ts'
 import { storeCompliance } from './compliance.ts'
 import {
@@ -56,6 +59,59 @@ describe('level store over restarts', () => {
     expect(store.ingest(feed.many(1).run(51))).toMatchObject({ status: 'ok' })
     // I9: a session ends with its process.
     expect(() => store.append(mine.next())).toThrowError(/never reopened/)
+  })
+
+  it('remembers what was collected', async () => {
+    const dir = await tempDir()
+    const feed = new FeedWriter(other, 's', job).many(3)
+    let store = await open(dir)
+    store.ingest(feed.run())
+    await store.collectJob(job)
+    await store.close()
+    store = await open(dir)
+    expect(store.isCollected(job)).toBe(true)
+    expect(store.ingest(feed.run())).toEqual({ status: 'ok', entries: [] })
+    expect(await collect(store.entries(job))).toEqual([])
+  })
+
+  it('goes on with a deletion that was cut off', async () => {
+    const dir = await tempDir()
+    const feed = new FeedWriter(other, 's', job).many(3)
+    const store = await open(dir)
+    store.ingest(feed.run())
+    await store.close()
+    // The mark is written, nothing is cleared.
+    const kv = await openLevel(join(dir, 'db'))
+    await kv.write([{ key: jobKey(PREFIX.deleted, job), value: Buffer.alloc(0) }], true)
+    await kv.close()
+    const again = await open(dir)
+    expect(again.repair).toBeUndefined()
+    expect(again.heads(job)).toEqual([])
+    expect(await collect(again.entries(job))).toEqual([])
+    expect(again.ingest(feed.run())).toEqual({ status: 'ok', entries: feed.entries })
+  })
+
+  it('remembers which jobs wait for their JOB', async () => {
+    const dir = await tempDir()
+    const reason = 'x'.repeat(1000)
+    const feed = new FeedWriter(other, 's', job)
+    for (let i = 0; i < 900; i++) feed.next({ type: 'cancel', reason })
+    let from = 1
+    let store = await open(dir)
+    for (let taken = true; taken; from += taken ? 900 : 0) {
+      const result = store.ingest(feed.run(from))
+      taken = result.status === 'ok' && result.entries.length > 0
+      await store.close()
+      store = await open(dir)
+      if (taken) for (let i = 0; i < 900; i++) feed.next({ type: 'cancel', reason })
+      expect(feed.entries.length * 1000).toBeLessThan(MAX_WAITING_JOB_BYTES + 2e6)
+    }
+    const opening = new FeedWriter(other, 'opening', job)
+    opening.next({ type: 'job', spec, at: 1, seeds: [] })
+    store.ingest(opening.run())
+    await store.close()
+    store = await open(dir)
+    expect(store.ingest(feed.run(from))).toMatchObject({ entries: { length: 900 } })
   })
 
   it('remembers a fork', async () => {

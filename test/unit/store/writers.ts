@@ -18,7 +18,9 @@ export const hex = (name: string | number): string =>
   createHash('sha256').update(String(name)).digest('hex')
 export const entryHashOf = (name: string | number): EntryHash => hex(name) as EntryHash
 export const blobHashOf = (name: string | number): BlobHash => hex(name) as BlobHash
-export const sessionOf = (name: string | number): SessionId => hex(name).slice(0, 32) as SessionId
+/** A session, of that peer where it matters whose. */
+export const sessionOf = (name: string | number, who?: { readonly peer: PeerId }): SessionId =>
+  ((who?.peer.slice(0, 16) ?? hex(name).slice(0, 16)) + hex(name).slice(16, 32)) as SessionId
 
 export function specOf(name: string, count = 1000): JobSpec {
   return {
@@ -46,7 +48,7 @@ export function peerOf(name: string): TestPeer {
   return { peer: peerIdOf(key), sign: (hash) => new Uint8Array(signBytes(null, hash, key)) }
 }
 
-/** Writes one feed, entry by entry. */
+/** Writes one feed, entry by entry. The session is a name, or (somebody else's) an id. */
 export class FeedWriter {
   readonly feed: FeedId
   readonly entries: Entry[]
@@ -56,7 +58,11 @@ export class FeedWriter {
   constructor(who: TestPeer, session: string, job: JobId, entries: readonly Entry[] = []) {
     this.who = who
     this.job = job
-    this.feed = { author: who.peer, session: sessionOf(session) }
+    const isId = /^[0-9a-f]{32}$/.test(session)
+    this.feed = {
+      author: who.peer,
+      session: isId ? (session as SessionId) : sessionOf(session, who),
+    }
     this.entries = [...entries]
   }
 
