@@ -109,6 +109,10 @@ export class Engine {
       case 'jobChanged':
       case 'jobFinished':
       case 'leaseEnded':
+      // These speak of nothing that was written, and must go out while the disk is stuck.
+      case 'sendHeartbeat':
+      case 'sendSuspicion':
+      case 'resync':
         return 'local'
       default:
         this.outbox.push(effect)

@@ -1,7 +1,8 @@
 import type { Core } from './core.ts'
+import { flushDone } from './done-queue.ts'
 import type { JobRun } from './job-run.ts'
-import { DEATH_SPLIT, MAX_DEATHS, START_EPOCH } from './limits.ts'
-import type { OwnerSpan } from './types.ts'
+import { DEATH_SPLIT, MAX_DEATHS, MAX_GRANT_RANGES, START_EPOCH } from './limits.ts'
+import type { EntryHash, OwnerSpan, Range } from './types.ts'
 
 /** What the STARTs say of the range that comes next: run so many items at most; undefined: the first item is given up. */
 export function cautiousSize(
@@ -18,7 +19,7 @@ export function cautiousSize(
   if (starts.length === 0) return Number.POSITIVE_INFINITY
   const smallest = Math.min(...starts.map((start) => start.hi - start.lo))
   const sessions = new Set(starts.map(({ session }) => session))
-  if (sessions.size >= MAX_DEATHS && smallest === 1) return undefined
+  if (sessions.size >= MAX_DEATHS - 1 && smallest === 1) return undefined
   return sessions.size === 1 ? Math.max(1, Math.ceil(smallest / DEATH_SPLIT)) : 1
 }
 
@@ -38,9 +39,19 @@ export function giveUp(core: Core, run: JobRun, item: number): void {
   core.pushToAuthor(run)
 }
 
-/** Written before a chunk of a range runs that two owners were lost with. */
+/**
+ * Written before a chunk of a range runs whose owner was lost. It names all that this session runs of the job; what is finished is
+ * said before, so that nothing but what runs is suspected if this session is lost too.
+ */
 export function announce(core: Core, run: JobRun, owner: OwnerSpan, lo: number, hi: number): void {
-  core.append(run, { type: 'start', ranges: [{ lo, hi, parent: owner.hash }] })
+  flushDone(core, run)
+  const ranges: (Range & { parent: EntryHash })[] = [{ lo, hi, parent: owner.hash }]
+  for (const chunk of run.chunks.values()) {
+    if (chunk.state !== 'running' || chunk.speculative || chunk.reached >= chunk.hi) continue
+    ranges.push({ lo: chunk.reached, hi: chunk.hi, parent: chunk.parent })
+  }
+  ranges.sort((a, b) => a.lo - b.lo)
+  core.append(run, { type: 'start', ranges: ranges.slice(0, MAX_GRANT_RANGES) })
   core.publish(run)
   core.pushToAuthor(run)
 }

@@ -1,22 +1,28 @@
 import type { IntervalMap } from './interval-map.ts'
 import type { DoneSpan, Entry, EntryHash, FailedSpan, Range, SessionId } from './types.ts'
 
-/** A START: this session was about to run these items, which it owned by `parent`. */
+/** What a session was running when it was last heard of: a range of its last START, owned by `parent`. */
 export interface StartMark extends Range {
   readonly session: SessionId
   readonly parent: EntryHash
 }
 
+interface LastStart {
+  readonly seq: number
+  readonly ranges: readonly StartMark[]
+}
+
 /** What STARTs and FAILs say, item by item. Both are rare: lists do. */
 export class Marks {
-  private starts: StartMark[] = []
+  /** Each START names all that its session runs, so that the last one says what it died on. */
+  private readonly starts = new Map<SessionId, LastStart>()
   /** RECLAIMs by the entry that they supersede. */
   private readonly reclaims = new Map<EntryHash, (Range & { readonly session: SessionId })[]>()
   private fails: FailedSpan[] = []
 
-  start({ body, session }: Entry): void {
-    if (body.type !== 'start') return
-    for (const { lo, hi, parent } of body.ranges) this.starts.push({ lo, hi, parent, session })
+  start({ body, session, seq }: Entry): void {
+    if (body.type !== 'start' || (this.starts.get(session)?.seq ?? 0) >= seq) return
+    this.starts.set(session, { seq, ranges: body.ranges.map((range) => ({ ...range, session })) })
   }
 
   reclaim({ body, session }: Entry): void {
@@ -34,16 +40,21 @@ export class Marks {
   }
 
   clear(): void {
-    this.starts = []
+    this.starts.clear()
     this.fails = []
     this.reclaims.clear()
   }
 
-  /** STARTs over an item whose session was given up by another one: what it owned the item by was RECLAIMed. */
+  /** Last STARTs over an item whose session was given up by another one: what it owned the item by was RECLAIMed. */
   deathsAt(item: number): StartMark[] {
-    return this.starts.filter(
-      (mark) => covers(mark, item) && this.wasReclaimed(mark.parent, item, mark.session),
-    )
+    const deaths: StartMark[] = []
+    for (const { ranges } of this.starts.values()) {
+      for (const mark of ranges) {
+        if (!covers(mark, item)) continue
+        if (this.wasReclaimed(mark.parent, item, mark.session)) deaths.push(mark)
+      }
+    }
+    return deaths
   }
 
   private wasReclaimed(parent: EntryHash, item: number, from: SessionId): boolean {

@@ -37,3 +37,9 @@ export function crc32c(bytes: Uint8Array, from: number, to: number): number {
   for (; at < to; at++) crc = TABLE[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8)
   return (crc ^ 0xffffffff) >>> 0
 }
+
+/** As LevelDB stores it: a checksum of bytes that hold checksums would be weak. */
+export function maskedCrc(bytes: Uint8Array, from: number, to: number): number {
+  const crc = crc32c(bytes, from, to)
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0
+}

@@ -1,4 +1,4 @@
-import { crc32c } from './crc32c.ts'
+import { maskedCrc } from './crc32c.ts'
 
 /**
  * LevelDB's log format (leveldb/doc/log_format.md), in which its write-ahead logs and its manifest are: blocks of 32 KiB, records
@@ -21,21 +21,35 @@ export interface LogContents {
 
 /** The records of a log up to the first that is not whole; without `keep` they are only looked at. */
 export function readLevelLog(bytes: Buffer, keep = true): LogContents {
+  const { records, end, stopped } = scan(bytes, 0, keep)
+  if (stopped === 'end') return { records, damage: 'none' }
+  if (stopped === 'inside') return { records, damage: 'tail' }
+  if (stopped === 'order') return { records, damage: 'middle' }
+  const tail = isZero(bytes, end) || nextWhole(bytes, end) === undefined
+  return { records, damage: tail ? 'tail' : 'middle' }
+}
+
+interface Scan {
+  readonly records: Buffer[]
+  readonly end: number
+  /** At the end of the bytes, between two records or inside of one; at a fragment that is damaged, or does not belong there. */
+  readonly stopped: 'end' | 'inside' | 'damage' | 'order'
+}
+
+function scan(bytes: Buffer, from: number, keep: boolean): Scan {
   const records: Buffer[] = []
-  let parts: Buffer[] = []
+  const parts: Buffer[] = []
   let open = false
-  let at = 0
+  let at = from
   for (;;) {
     if (BLOCK - (at % BLOCK) < HEADER) at += BLOCK - (at % BLOCK)
-    if (at >= bytes.length) break
+    if (at >= bytes.length) return { records, end: at, stopped: open ? 'inside' : 'end' }
     const fragment = readFragment(bytes, at)
-    if (fragment === undefined) {
-      return { records, damage: isZero(bytes, at) || !hasMore(bytes, at) ? 'tail' : 'middle' }
-    }
+    if (fragment === undefined) return { records, end: at, stopped: 'damage' }
     const { type, end } = fragment
     const begins = type === FULL || type === FIRST
     // A writer that was cut off in a record begins a new file: two beginnings in a row, or an end without one, are damage.
-    if (begins === open) return { records, damage: 'middle' }
+    if (begins === open) return { records, end: at, stopped: 'order' }
     if (keep) {
       parts.push(bytes.subarray(at + HEADER, end))
       if (type === FULL || type === LAST) records.push(Buffer.concat(parts.splice(0)))
@@ -43,8 +57,6 @@ export function readLevelLog(bytes: Buffer, keep = true): LogContents {
     open = type !== FULL && type !== LAST
     at = end
   }
-  if (open) parts = []
-  return { records, damage: open ? 'tail' : 'none' }
 }
 
 /** The fragment at `at`; undefined when it is cut short or was changed. */
@@ -54,20 +66,31 @@ function readFragment(bytes: Buffer, at: number): { type: number; end: number } 
   const type = bytes[at + 6]!
   if (type < FULL || type > LAST) return undefined
   if (end > bytes.length || end > at - (at % BLOCK) + BLOCK) return undefined
-  const crc = crc32c(bytes, at + 6, end)
-  const masked = (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0
-  return masked === bytes.readUInt32LE(at) ? { type, end } : undefined
+  return maskedCrc(bytes, at + 6, end) === bytes.readUInt32LE(at) ? { type, end } : undefined
 }
 
-/** Whether anything whole comes after the fragment at `at`, which is not: right behind it, or at the start of a later block. */
-function hasMore(bytes: Buffer, at: number): boolean {
-  if (at + HEADER > bytes.length) return false
-  const next = at + HEADER + bytes.readUInt16LE(at + 4)
-  if (next < bytes.length && readFragment(bytes, next) !== undefined) return true
-  for (let block = at - (at % BLOCK) + BLOCK; block < bytes.length; block += BLOCK) {
-    if (readFragment(bytes, block) !== undefined) return true
+/** All whole records of a damaged log, in order. */
+export function salvageLog(bytes: Buffer): Buffer[] {
+  const records: Buffer[] = []
+  let from = 0
+  for (let next: number | undefined = 0; next !== undefined; ) {
+    from = next
+    const { records: found, end } = scan(bytes, from, true)
+    records.push(...found)
+    next = nextWhole(bytes, end)
   }
-  return false
+  return records
+}
+
+/** Where something whole comes after the fragment at `at`, which is not: right behind it, or at the start of a later block. */
+function nextWhole(bytes: Buffer, at: number): number | undefined {
+  if (at + HEADER > bytes.length) return undefined
+  const next = at + HEADER + bytes.readUInt16LE(at + 4)
+  if (next < bytes.length && readFragment(bytes, next) !== undefined) return next
+  for (let block = at - (at % BLOCK) + BLOCK; block < bytes.length; block += BLOCK) {
+    if (readFragment(bytes, block) !== undefined) return block
+  }
+  return undefined
 }
 
 function isZero(bytes: Buffer, from: number): boolean {

@@ -158,6 +158,11 @@ export class Bench {
     return this.all('append').map(({ entry }) => entry.body)
   }
 
+  /** The same without STARTs. */
+  get moves(): EntryBody[] {
+    return this.bodies.filter(({ type }) => type !== 'start')
+  }
+
   submit(count: number, options: JobOptions = {}): SchedulerEffect[] {
     return this.on({ type: 'submitted', job: JOB, spec: specOf(count, options), at: 7 })
   }

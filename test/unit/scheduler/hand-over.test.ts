@@ -11,9 +11,9 @@ describe('a peer that stops', () => {
     bench.submit(10_000)
     bench.end(bench.find('startChunk').chunk, 100, 20)
     const running = bench.find('startChunk')
-    expect(bench.bodies).toEqual([])
+    expect(bench.moves).toEqual([])
     bench.on({ type: 'stopping' })
-    expect(bench.bodies).toMatchObject([
+    expect(bench.moves).toMatchObject([
       { type: 'done', ranges: [{ lo: 0, hi: 100 }] },
       { type: 'release', ranges: [{ lo: running.hi, hi: 10_000, epoch: 0, hop: 1 }] },
     ])
@@ -21,7 +21,7 @@ describe('a peer that stops', () => {
     expect(bench.all('publish').length).toBeGreaterThan(0)
     expect(bench.view.mine).toBe(0)
     bench.end(running.chunk, running.lo + 50, 20)
-    expect(bench.bodies).toMatchObject([
+    expect(bench.moves).toMatchObject([
       { type: 'done', ranges: [{ lo: running.lo, hi: running.lo + 50 }] },
       { type: 'release', ranges: [{ lo: running.lo + 50, hi: running.hi }] },
     ])
@@ -56,11 +56,11 @@ describe('what a leaving peer released', () => {
     bench.now = 500
     bench.receive(job, release)
     if (rank > 0) {
-      expect(bench.bodies).toEqual([])
+      expect(bench.moves).toEqual([])
       expect(bench.timers.get(`release|${JOB}`)).toBe(500 + rank * 1_000)
       bench.fire('release')
     }
-    expect(bench.bodies).toEqual([
+    expect(bench.moves).toEqual([
       { type: 'reclaim', ranges: [{ lo: 0, hi: 100, parent: release.hash, epoch: 1 }] },
     ])
     expect(bench.find('startChunk').lo).toBe(0)
@@ -69,13 +69,13 @@ describe('what a leaving peer released', () => {
   it('is not waited for when no other lends slots; the leaver does not count', () => {
     const { bench, job, release } = among([])
     bench.receive(job, release)
-    expect(bench.bodies).toHaveLength(1)
+    expect(bench.moves).toHaveLength(1)
   })
 
   it('is left to others by a peer that lends nothing', () => {
     const { bench, job, release } = among([], 0)
     bench.receive(job, release)
-    expect(bench.bodies).toEqual([])
+    expect(bench.moves).toEqual([])
   })
 
   it('is left alone once another has it', () => {
@@ -101,7 +101,7 @@ describe('a process that starts again', () => {
     const granted = old.grant(80, 100, job, factsOf('other').session)
     const bench = new Bench(again)
     bench.on({ type: 'jobLoaded', entries: [job, done, granted] })
-    expect(bench.bodies).toEqual([
+    expect(bench.moves).toEqual([
       { type: 'reclaim', ranges: [{ lo: 30, hi: 80, parent: job.hash, epoch: 1 }] },
     ])
     expect(bench.entries[0]).toMatchObject({ session: again.session, seq: 1 })
@@ -117,10 +117,10 @@ describe('a process that starts again', () => {
     const job = author.job(100, [{ lo: 0, hi: 40, to: before.session }])
     const told = new Bench(again, { predecessors: [before.session] })
     told.on({ type: 'jobLoaded', entries: [job] })
-    expect(told.bodies).toMatchObject([{ type: 'reclaim', ranges: [{ lo: 0, hi: 40 }] }])
+    expect(told.moves).toMatchObject([{ type: 'reclaim', ranges: [{ lo: 0, hi: 40 }] }])
     const untold = new Bench(again)
     untold.on({ type: 'jobLoaded', entries: [job] })
-    expect(untold.bodies).toEqual([])
+    expect(untold.moves).toEqual([])
   })
 
   it('resumes what it released when nobody took it, after a moment for its log to catch up', () => {
@@ -128,10 +128,10 @@ describe('a process that starts again', () => {
     const job = old.job(100)
     const bench = new Bench(again)
     bench.on({ type: 'jobLoaded', entries: [job, old.release(0, 100, job)] })
-    expect(bench.bodies).toEqual([])
+    expect(bench.moves).toEqual([])
     bench.fire('release')
     expect(bench.now).toBe(1_000)
-    expect(bench.bodies).toMatchObject([{ type: 'reclaim', ranges: [{ lo: 0, hi: 100 }] }])
+    expect(bench.moves).toMatchObject([{ type: 'reclaim', ranges: [{ lo: 0, hi: 100 }] }])
   })
 
   it('says once more that a finished job is finished, and writes nothing', () => {
