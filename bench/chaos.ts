@@ -12,12 +12,12 @@ const USAGE = `Runs a job over real processes while they are killed, stopped, cu
 
   node dist/bench/chaos.js [--seed 1] [--seeds 5] [--minutes 60] [--peers 5] [--work 60] [--faults 40]
                            [--down 2] [--kinds kill,stop,cut,leave] [--network namespaces|proxies]
-                           [--submitter spared|too|both] [--bytes 0]
+                           [--submitter spared|too|both] [--bytes 0] [--copies yes|no]
 
 --seeds N runs N seeds from --seed on, or as many as begin within --minutes. --work: CPU seconds of the job.
 --faults: seconds within which faults begin. --down: how many peers may be down at once.
 --bytes: size of an item's value (0: a number); by default seeds take turns.
-One seed in four lets idle peers copy what is slow elsewhere.`
+--copies: idle peers may copy what is slow elsewhere; by default in one seed of four.`
 
 const { values } = parseArgs({
   options: {
@@ -32,6 +32,7 @@ const { values } = parseArgs({
     network: { type: 'string' },
     submitter: { type: 'string', default: 'both' },
     bytes: { type: 'string' },
+    copies: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 })
@@ -45,7 +46,7 @@ function optionsOf(seed: number): ChaosOptions {
     faultsMs: Number(values.faults) * 1000,
     maxDown: Number(values.down),
     valueBytes: bytes,
-    speculate: seed % 4 === 0,
+    speculate: values.copies === undefined ? seed % 4 === 0 : values.copies === 'yes',
     submitterToo: values.submitter === 'too' || (values.submitter === 'both' && seed % 2 === 1),
     ...(values.kinds === undefined ? {} : { kinds: values.kinds.split(',') as FaultKind[] }),
     ...(values.network === undefined

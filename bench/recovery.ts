@@ -1,6 +1,6 @@
 /**
  * What the death of a peer costs: real processes on loopback, one of them killed, stopped or told to leave in the middle of a
- * CPU-bound job. `npm run bench:recovery` prints one table; docs/benchmarks.md explains each row.
+ * CPU-bound job. `npm run recovery` prints one table; docs/benchmarks.md explains each row.
  *
  *   node dist/bench/recovery.js [--rounds 3] [kill] [stop] [leave] [churn]
  */

@@ -1,3 +1,4 @@
+import { pause } from '../base/pause.ts'
 import { hash32, rendezvousRank } from '../scheduler/rendezvous.ts'
 import type { BlobHash, JobId, PeerId } from '../scheduler/types.ts'
 import type { Store, StoredJob } from '../store/types.ts'
@@ -174,7 +175,7 @@ export class Keepers {
       if (await this.give(job, hash, target, this.closed.signal)) holders.add(target)
     }
     // Low priority: half of the time at most goes into copies.
-    await this.rest(Math.min(1_000, this.parts.now() - startedAt))
+    await pause(Math.min(1_000, this.parts.now() - startedAt), this.closed.signal)
     return holders.size >= want
   }
 
@@ -239,35 +240,56 @@ export class Keepers {
     clearTimeout(this.timer)
     const until = AbortSignal.timeout(this.parts.times.handOnMs)
     const stop = signal === undefined ? until : AbortSignal.any([until, signal])
-    const todo: { job: JobId; hash: BlobHash; sizeBytes: number }[] = []
-    let bytesTotal = 0
-    if (this.parts.presence.reachable().length === 0) return { bytesLeft: 0, bytesTotal: 0 }
+    const progress = { bytesLeft: 0, bytesTotal: 0 }
+    const tried = new Set<BlobHash>()
+    // Others may still be naming this peer as a keeper of what they placed here a moment ago.
+    while (!stop.aborted && this.parts.presence.reachable().length > 0) {
+      const todo = await this.onlyHere(only, tried, stop)
+      if (todo.length === 0) break
+      for (const { hash, sizeBytes } of todo) {
+        tried.add(hash)
+        progress.bytesLeft += sizeBytes
+        progress.bytesTotal += sizeBytes
+      }
+      tell({ ...progress })
+      const pool = new WorkPool(HAND_ON_AT_ONCE, stop)
+      for (const one of todo) {
+        await pool.add(async () => {
+          if (!(await this.giveToAny(one.job, one.hash, stop))) return
+          progress.bytesLeft -= one.sizeBytes
+          tell({ ...progress })
+        })
+      }
+      await pool.idle()
+    }
+    return progress
+  }
+
+  private async giveToAny(job: JobId, hash: BlobHash, stop: AbortSignal): Promise<boolean> {
+    for (const target of this.candidates(hash, new Set()).slice(0, MAX_COPY_TRIES)) {
+      if (stop.aborted) return false
+      if (await this.give(job, hash, target, stop)) return true
+    }
+    return false
+  }
+
+  /** Results that no other live peer has, as far as this one knows. */
+  private async onlyHere(
+    only: ReadonlySet<JobId> | undefined,
+    except: ReadonlySet<BlobHash>,
+    stop: AbortSignal,
+  ): Promise<{ job: JobId; hash: BlobHash; sizeBytes: number }[]> {
+    const found: { job: JobId; hash: BlobHash; sizeBytes: number }[] = []
     for (const { job } of await this.parts.store.jobs()) {
       if (only !== undefined && !only.has(job)) continue
       if (stop.aborted) break
       for await (const span of this.spans(job)) {
         const { hash, sizeBytes } = span.result
-        if (!(await this.holds(hash)) || this.holdersOf(span, true).size > 1) continue
-        todo.push({ job, hash, sizeBytes })
-        bytesTotal += sizeBytes
+        if (except.has(hash) || !(await this.holds(hash))) continue
+        if (this.holdersOf(span, true).size === 1) found.push({ job, hash, sizeBytes })
       }
     }
-    let bytesLeft = bytesTotal
-    if (bytesTotal > 0) tell({ bytesLeft, bytesTotal })
-    const pool = new WorkPool(HAND_ON_AT_ONCE, stop)
-    for (const { job, hash, sizeBytes } of todo) {
-      await pool.add(async () => {
-        for (const target of this.candidates(hash, new Set()).slice(0, MAX_COPY_TRIES)) {
-          if (stop.aborted) return
-          if (!(await this.give(job, hash, target, stop))) continue
-          bytesLeft -= sizeBytes
-          tell({ bytesLeft, bytesTotal })
-          return
-        }
-      })
-    }
-    await pool.idle()
-    return { bytesLeft, bytesTotal }
+    return found
   }
 
   // ------------------------------------------------------------ reads
@@ -302,17 +324,6 @@ export class Keepers {
       last = span.result.hash
       if (isNew || this.parts.isRunning(job)) yield span as BlobSpan
     }
-  }
-
-  private async rest(ms: number): Promise<void> {
-    if (ms < 1) return
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ms)
-      this.closed.signal.addEventListener('abort', () => {
-        clearTimeout(timer)
-        resolve()
-      })
-    })
   }
 }
 

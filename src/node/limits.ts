@@ -52,6 +52,8 @@ export const CHUNK_RETRY_MS = 1_000
 
 /** Entries held back while a job's earlier log is read from the store. */
 export const MAX_BUFFERED_ENTRIES = 100_000
+/** When more came, the job is read again, so many entries at a time. */
+export const READ_AGAIN_ENTRIES = 4_096
 
 /** How long `submit --detach` waits for another peer to take the job before it says that there is none. */
 export const DETACH_TIMEOUT_MS = 10_000
@@ -144,3 +146,6 @@ export const MAX_FORKS_TOLD = 1_000
 /** A job that is over within this of its arrival, and older than the other, was over before: its end is not known here. */
 export const JUST_HEARD_MS = 5_000
 export const OLD_JOB_MS = 60_000
+
+/** How often a peer writes down where the others listen. */
+export const NEWS_INTERVAL_MS = 10_000

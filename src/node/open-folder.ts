@@ -6,7 +6,7 @@ import { type Logger, silentLogger } from '../base/logger.ts'
 import { defaultDataDir } from '../base/paths.ts'
 import { pause } from '../base/pause.ts'
 import { VERSION } from '../base/version.ts'
-import type { SessionId } from '../scheduler/types.ts'
+import type { PeerId, SessionId } from '../scheduler/types.ts'
 import { lockFolder } from '../store/folder-lock.ts'
 import { loadOrCreateIdentity } from '../store/identity.ts'
 import { openStore } from '../store/level-store.ts'
@@ -70,6 +70,8 @@ export interface Membership {
 const REACH_TIMEOUT_MS = 5_000
 const REACH_RETRY_MS = 300
 const MAX_SLOTS = 1024
+/** Of one other peer, the most useful first: a mesh file holds 64 in all. */
+const MAX_ADDRESSES_KEPT = 2
 const PORT_KEY = 'port'
 const SESSIONS_KEY = 'sessions'
 const SESSION_BYTES = 16
@@ -82,6 +84,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
   const slots = checkCores(options.cores)
   const keep = checkKeep(options.keep)
   const minFreeBytes = checkMinFree(options.minFree)
+  const leaseMs = options.lease === undefined ? undefined : checkLease(options.lease)
   const ticket = options.ticket === undefined ? undefined : decodeTicket(options.ticket)
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const lock = await lockFolder(dataDir)
@@ -127,12 +130,19 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
           ...(minFreeBytes !== undefined && { minFreeBytes }),
           ...options.upkeep,
         },
-        ...(options.lease !== undefined && { leaseMs: checkLease(options.lease) }),
+        ...(leaseMs !== undefined && { leaseMs }),
         onFailure: (error) => folder.onFailure(error),
       },
       reach: async (peer) => {
         if (ticket !== undefined) await reachTicket(peer, ticket.addresses)
-        await saveMesh(dataDir, { key: mesh.key, addresses: bootstrap })
+        const remember = () =>
+          saveMesh(dataDir, { key: mesh.key, addresses: [...knownAddresses(peer), ...bootstrap] })
+        await remember()
+        peer.onNews(() => {
+          remember().catch((error: unknown) => {
+            logger.warn('the addresses of the others could not be kept', { error: String(error) })
+          })
+        })
         // An announced port is not this machine's.
         if ((options.announce ?? []).length === 0) await keepPort(store, peer)
       },
@@ -148,6 +158,13 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
     await lock.release()
     throw error
   }
+}
+
+/** Where the others of the mesh listen, as far as this peer heard: tried at its next start, whoever of them is there then. */
+function knownAddresses(peer: Peer): string[] {
+  return peer.roster
+    .list((id) => peer.transport.connection(id))
+    .flatMap(({ id }) => peer.roster.addressesOf(id as PeerId).slice(0, MAX_ADDRESSES_KEPT))
 }
 
 function checkCores(cores: number | undefined): number {

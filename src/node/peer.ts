@@ -28,6 +28,7 @@ import {
   ADVERT_INTERVAL_MS,
   ANTI_ENTROPY_INTERVAL_MS,
   MAX_WARNINGS,
+  NEWS_INTERVAL_MS,
   STEAL_ANSWER_MS,
   STOP_GRACE_MS,
 } from './limits.ts'
@@ -99,6 +100,7 @@ export class Peer {
   private readonly log: Logger
   private readonly facts: PeerFacts
   private readonly timers: NodeJS.Timeout[] = []
+  private readonly newsListeners = new Set<() => void>()
   private readonly loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
   private transportOrNone: Transport | undefined
   private stopping: Promise<void> | undefined
@@ -283,6 +285,7 @@ export class Peer {
     this.loopDelay.enable()
     this.every(ADVERT_INTERVAL_MS, () => this.advertiser.publish())
     this.every(ANTI_ENTROPY_INTERVAL_MS, () => this.antiEntropy())
+    this.every(NEWS_INTERVAL_MS, () => this.tellNews())
     this.jobs.takeUpAll()
   }
 
@@ -424,6 +427,16 @@ export class Peer {
     this.log.error('the store cannot be written: this peer stops', { error: String(error) })
     this.warn(this.failure.message)
     this.config.onFailure(this.failure)
+  }
+
+  /** Told now and then while other peers are there, and soon after one came. */
+  onNews(listener: () => void): void {
+    this.newsListeners.add(listener)
+  }
+
+  private tellNews(): void {
+    if (this.transport.connected().length === 0) return
+    for (const listener of this.newsListeners) listener()
   }
 
   private antiEntropy(): void {

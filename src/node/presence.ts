@@ -18,6 +18,8 @@ export interface PresenceParts {
   readonly scheduler: Pick<SchedulerCore, 'liveness' | 'jobs' | 'job'>
   readonly connected: () => readonly PeerId[]
   readonly name: (peer: PeerId) => string
+  /** It said good-bye. */
+  readonly hasLeft: (peer: PeerId) => boolean
   readonly now: () => number
 }
 
@@ -61,9 +63,10 @@ export class Presence {
   inMinority(job: JobId): boolean {
     const view = this.parts.scheduler.job(job)
     if (view === undefined) return false
-    const peers = new Set([view.author, ...view.doneBy.keys()])
-    const live = [...peers].filter((peer) => this.live(peer)).length
-    return 2 * live < peers.size
+    const { hasLeft } = this.parts
+    const peers = [...new Set([view.author, ...view.doneBy.keys()])].filter((p) => !hasLeft(p))
+    const live = peers.filter((peer) => this.live(peer)).length
+    return 2 * live < peers.length
   }
 
   /** A lease ended: told in the jobs that the peer had a part in. */

@@ -17,6 +17,7 @@ import {
   MAX_HEADS_PER_MESSAGE,
   MAX_RUN_MESSAGE_BYTES,
   MAX_WAITING_SENDS,
+  READ_AGAIN_ENTRIES,
   WANT_JOB_MS,
 } from './limits.ts'
 import type { WireMessage } from './wire/messages.ts'
@@ -55,6 +56,8 @@ export class Replication {
   private readonly loading = new Map<JobId, Entry[]>()
   /** Jobs that are over and only in the store: what still comes for them is kept, and changes nothing. */
   private readonly ended = new Set<JobId>()
+  /** Jobs of which more came while they were read than was kept back. */
+  private readonly overflowed = new Set<JobId>()
   /** Jobs taken up from the store that have not been compared with a neighbour since. */
   private readonly catchingUp = new Set<JobId>()
   /** Told when the JOB that they wait for has come. */
@@ -93,6 +96,25 @@ export class Replication {
     if (entries.length > 0) {
       this.parts.dispatch({ type: 'entriesReceived', entries, from: undefined })
     }
+    this.readAgain(job)
+  }
+
+  /** More came than was kept back while the job was read: the store has it, and its fold takes what is new to it. */
+  private readAgain(job: JobId): void {
+    if (!this.overflowed.delete(job)) return
+    const read = async (): Promise<void> => {
+      let entries: Entry[] = []
+      for await (const entry of this.parts.store.entries(job)) {
+        entries.push(entry)
+        if (entries.length < READ_AGAIN_ENTRIES) continue
+        this.parts.dispatch({ type: 'entriesReceived', entries, from: undefined })
+        entries = []
+      }
+      this.parts.dispatch({ type: 'entriesReceived', entries, from: undefined })
+    }
+    read().catch((error: unknown) => {
+      this.parts.log.error('a job could not be read from the store', { error: String(error) })
+    })
   }
 
   /** Resolves when every send so far has been handed to the transport. */
@@ -308,6 +330,7 @@ export class Replication {
     const waiting = this.loading.get(job)
     if (waiting !== undefined) {
       if (waiting.length < MAX_BUFFERED_ENTRIES) waiting.push(...entries)
+      else this.overflowed.add(job)
       return
     }
     const known = this.parts.scheduler.job(job) !== undefined
@@ -316,8 +339,9 @@ export class Replication {
       return
     }
     if (this.ended.has(job)) {
-      // What was done is lost: the job is open again.
-      if (entries.some((entry) => entry.body.type === 'lost')) this.parts.reopen(job)
+      // What was done is lost, or was never so: the job may be open again.
+      const reopens = entries.some(({ body }) => body.type === 'lost' || body.type === 'fork')
+      if (reopens) this.parts.reopen(job)
       return
     }
     const opening = entries.find((entry) => entry.body.type === 'job')
@@ -342,13 +366,15 @@ export class Replication {
   ): Promise<void> {
     const others = this.parts.store.heads(job).some((head) => head.session !== opening.session)
     if (others) {
-      this.loading.set(job, entries)
+      const meanwhile: Entry[] = []
+      this.loading.set(job, meanwhile)
       try {
         for await (const entry of this.parts.store.entries(job)) entries.push(entry)
       } catch (error) {
         this.parts.log.error('a job could not be read from the store', { error: String(error) })
       }
       this.loading.delete(job)
+      entries.push(...meanwhile)
     }
     const ordered = [opening, ...unique(entries).filter((entry) => entry.hash !== opening.hash)]
     this.parts.dispatch({
@@ -357,6 +383,7 @@ export class Replication {
       from: direct ? from : undefined,
     })
     this.parts.jobArrived(job, opening.author, direct ? from : undefined)
+    this.readAgain(job)
     this.wanted.get(job)?.()
   }
 

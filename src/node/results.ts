@@ -157,6 +157,28 @@ async function* stored(
   yield* gap(Number.MAX_SAFE_INTEGER)
 }
 
+/** What a reader has not had yet, of a job that is only in the store. */
+async function* storedRest(
+  parts: ResultsParts,
+  job: JobId,
+  yielded: RangeSet,
+  options: ResultsOptions,
+): AsyncGenerator<ResultSpan> {
+  for await (const span of parts.store.doneSpans(job)) {
+    for (const { lo, hi } of yielded.missing(span.lo, span.hi)) {
+      const result = await read(parts, job, { ...span, lo, hi }, options)
+      yielded.add(lo, hi)
+      if (result !== undefined) yield result
+    }
+  }
+  for (const { lo, hi, code, message } of await storedFailures(parts.store, job)) {
+    for (const part of yielded.missing(lo, hi)) {
+      yield* failureSegments({ ...part, code, message })
+      yielded.add(part.lo, part.hi)
+    }
+  }
+}
+
 async function* inOrder(
   parts: ResultsParts,
   job: JobId,
@@ -217,7 +239,12 @@ async function* asTheyCome(
       pending = changes.takeDone() ?? unread(scheduler, job, yielded)
       if (pending.length > 0) continue
       const view = scheduler.job(job)
-      const ended = view === undefined || view.state === 'finished' || view.state === 'cancelled'
+      if (view === undefined) {
+        // It left memory while this reader was behind: the rest is in the store.
+        yield* storedRest(parts, job, yielded, options)
+        return
+      }
+      const ended = view.state === 'finished' || view.state === 'cancelled'
       // The scheduler is ahead of what readers are told: the last spans may still be on their way.
       if (ended) pending = unread(scheduler, job, yielded)
       if (pending.length > 0) continue

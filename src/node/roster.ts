@@ -41,6 +41,13 @@ export class Roster {
   }
 
   /** Its last advert says that it leaves. */
+  /** Where it listens, with its id; none of a peer that said good-bye. */
+  addressesOf(peer: PeerId): string[] {
+    const advert = this.known.get(peer)?.advert
+    if (advert === undefined || LEFT_LABEL in advert.labels) return []
+    return advert.addresses.filter((address) => address.includes('/p2p/'))
+  }
+
   hasLeft(peer: PeerId): boolean {
     const advert = this.known.get(peer)?.advert
     return advert !== undefined && LEFT_LABEL in advert.labels
@@ -69,7 +76,9 @@ export class Roster {
         continue
       }
       const live = this.liveness(peer)
-      const lastSeenMs = link === undefined ? now - heardAt : live.silentMs
+      // What others say of it is heard later than itself.
+      const heardMs = live.state === 'unknown' ? Number.POSITIVE_INFINITY : live.silentMs
+      const lastSeenMs = link === undefined ? Math.min(now - heardAt, heardMs) : live.silentMs
       const seen = { self: false, link, lastSeenMs, lost: live.state === 'lost' }
       // In a larger mesh most peers report to others: those are silent here by right.
       const watched = this.known.size <= MAX_WATCHERS

@@ -94,6 +94,7 @@ export class Upkeep {
       scheduler,
       connected,
       name: (peer) => parts.roster.name(peer),
+      hasLeft: (peer) => parts.roster.hasLeft(peer),
       now,
     })
     const { presence, times } = this
@@ -193,7 +194,8 @@ export class Upkeep {
   }
 
   leaseEnded(effect: Extract<SchedulerEffect, { type: 'leaseEnded' }>): void {
-    this.presence.leaseEnded(effect)
+    // Who said good-bye is not lost.
+    if (!this.parts.roster.hasLeft(effect.peer)) this.presence.leaseEnded(effect)
     if (!effect.restarted) this.keepers.leaseEnded(effect.peer)
   }
 
@@ -214,6 +216,8 @@ export class Upkeep {
       this.handingOn = progress
       for (const listener of this.handOnListeners) listener(progress)
     }
+    // What is on its way to others in this moment shall not come here any more.
+    this.parts.exchange.mayTake = () => false
     await this.keepers.handOn(tell, config.embedded === true ? new Set(jobs) : undefined)
   }
 

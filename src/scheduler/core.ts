@@ -41,6 +41,8 @@ export class Core {
   readonly leaseMs: number
   /** After a sleep: nobody is declared dead before. */
   listenUntil = Number.NEGATIVE_INFINITY
+  /** When this peer last said that it lives though it was suspected. */
+  refutedAt = Number.NEGATIVE_INFINITY
   /** False while this peer takes no work (its disk is full). */
   lending = true
   readonly jobs = new Map<JobId, JobRun>()

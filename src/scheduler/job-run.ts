@@ -101,6 +101,9 @@ export class JobRun implements FoldListener {
   catchUpUntil = Number.NEGATIVE_INFINITY
   /** Since when there has been nothing to start or to steal, with the same peers about. */
   idleSince: number | undefined
+  /** Looking through what the dead held costs: not before, unless something changes. */
+  lookAt = 0
+  goneLookAt = 0
   /** Sessions that handed on what nobody can trace, since when. */
   readonly orphanedSince = new Map<SessionId, number>()
   /** When a session last showed that it works on this job: an entry, or a running chunk that it told of. */

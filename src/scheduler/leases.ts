@@ -8,6 +8,7 @@ import {
   MAX_WATCHERS,
   ORPHAN_LEASE_FACTOR,
   RESYNC_PEERS,
+  SUSPICION_MS,
 } from './limits.ts'
 import { hash32 } from './rendezvous.ts'
 import { NOBODY } from './rules.ts'
@@ -32,6 +33,8 @@ export interface Lease {
   /** It reports to this peer: its silence says something. */
   watched: boolean
   heardAt: number
+  /** Another peer says that it is dead: it has a moment to show that it is not. */
+  suspectedAt: number | undefined
   ended: LeaseEnd | undefined
   endedAt: number
 }
@@ -56,7 +59,10 @@ export function peerHeard(core: Core, { facts }: Event<'peerHeard'>): void {
 
 /** Who comes before whom is different now: those who wait for their turn begin anew. */
 function ranksChange(core: Core): void {
-  for (const run of core.active) run.idleSince = undefined
+  for (const run of core.active) {
+    run.idleSince = undefined
+    run.lookAt = run.goneLookAt = 0
+  }
 }
 
 /** Any message of a connected peer. */
@@ -75,6 +81,7 @@ export function heartbeat(core: Core, { from, last }: Event<'heartbeat'>): void 
 /** live -> live, or ended (but for good) -> live. */
 function revive(core: Core, lease: Lease): void {
   lease.heardAt = core.now
+  lease.suspectedAt = undefined
   if (lease.ended === 'silent' || lease.ended === 'gone') {
     lease.ended = undefined
     core.ended.delete(lease.session)
@@ -113,6 +120,7 @@ function newLease(core: Core, session: SessionId, peer: PeerId | undefined): Lea
     connected: false,
     watched: false,
     heardAt: core.now,
+    suspectedAt: undefined,
     ended: undefined,
     endedAt: 0,
   }
@@ -147,7 +155,9 @@ export function disconnected(core: Core, { peer, refused }: Event<'peerGone'>): 
 /** Another peer has given it up. Believed, unless it was heard of here within its lease. */
 export function suspected(core: Core, { from, peer, session }: Event<'suspected'>): void {
   if (session === core.self.session) {
-    // Not so: everyone is told.
+    // Not so: everyone is told, but not more often than a heartbeat.
+    if (core.now - core.refutedAt < HEARTBEAT_MS) return
+    core.refutedAt = core.now
     core.emit({ type: 'sendHeartbeat', to: [...core.peers.keys()], last: false })
     for (const other of core.peers.keys()) core.reportsTo.add(other)
     return
@@ -156,7 +166,9 @@ export function suspected(core: Core, { from, peer, session }: Event<'suspected'
   if (lease === undefined || lease.peer !== peer || lease.ended !== undefined) return
   const trustedMs = lease.watched ? core.leaseMs : 2 * HEARTBEAT_MS
   if (core.now - lease.heardAt < trustedMs || core.now < core.listenUntil) return
-  endLease(core, lease, 'silent')
+  if (lease.suspectedAt !== undefined) return
+  lease.suspectedAt = core.now
+  armLease(core, endOf(core, lease))
   spread(core, lease, from)
 }
 
@@ -220,8 +232,14 @@ function spread(core: Core, lease: Lease, from: PeerId | undefined): void {
 export function noteLateness(core: Core, lateMs: number): void {
   if (lateMs < LATE_TIMER_MS) return
   core.listenUntil = core.now + Math.min(core.leaseMs, HEARTBEAT_MS + LATE_TIMER_MS)
+  const later = (at: number): number => Math.min(core.now, at + lateMs)
   for (const lease of core.leases.values()) {
-    lease.heardAt = Math.min(core.now, lease.heardAt + lateMs)
+    lease.heardAt = later(lease.heardAt)
+    if (lease.suspectedAt !== undefined) lease.suspectedAt = later(lease.suspectedAt)
+  }
+  for (const { orphanedSince, progressAt } of core.active) {
+    for (const [session, at] of orphanedSince) orphanedSince.set(session, later(at))
+    for (const [session, at] of progressAt) progressAt.set(session, later(at))
   }
 }
 
@@ -288,8 +306,9 @@ function checkOrphans(core: Core, run: JobRun): void {
 
 /** When the lease runs out if nothing is heard until then. */
 function endOf(core: Core, lease: Lease): number {
-  const small = core.current.size <= MAX_WATCHERS
-  const { connected, watched, heardAt } = lease
+  const small = core.peers.size <= MAX_WATCHERS
+  const { connected, watched, heardAt, suspectedAt } = lease
+  if (suspectedAt !== undefined) return Math.max(suspectedAt + SUSPICION_MS, core.listenUntil)
   // Others watch it, and will say so; or its connection closes.
   if (connected && !watched && !small) return Number.POSITIVE_INFINITY
   const near = watched || small || lease.peer === undefined

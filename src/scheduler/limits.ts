@@ -110,6 +110,10 @@ export const RECLAIM_AFTER_MS = 100
 export const RECLAIM_RANK_MIN_MS = 200
 export const RECLAIM_RANK_MS = 1_000
 export const MAX_RECLAIM_RANK = 6
+/** What the dead held is looked through this often at most while nothing of it is due: it costs spans × pieces × peers. */
+export const RECLAIM_LOOK_MS = 250
+/** Another peer's word that a session is dead leaves it so long to show that it lives. */
+export const SUSPICION_MS = 3_000
 /** What a peer held that has started again is left to it for so long. */
 export const OWN_FIRST_MS = 3_000
 /** What a dead session held is taken in so many pieces, each with ranks of its own: the survivors share it without a word. */

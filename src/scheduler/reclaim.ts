@@ -6,6 +6,7 @@ import {
   MAX_RELEASE_PUSHES,
   OWN_FIRST_MS,
   RECLAIM_AFTER_MS,
+  RECLAIM_LOOK_MS,
   RECLAIM_PIECES,
   RECLAIM_RANK_MIN_MS,
   RECLAIM_RANK_MS,
@@ -119,8 +120,10 @@ export function reclaimDead(core: Core, run: JobRun): boolean {
   const dead = deadItems(core, run)
   if (dead === 0) return false
   run.idleSince ??= core.now
+  if (core.now < run.lookAt) return false
   const found = duePieces(core, run)
   if (found.due.length > 0) return takePieces(core, run, found.due, shareOf(core, dead))
+  run.lookAt = Math.min(found.next, core.now + RECLAIM_LOOK_MS)
   if (found.next < Number.POSITIVE_INFINITY) core.arm('reclaim', run, found.next)
   return false
 }
@@ -128,6 +131,7 @@ export function reclaimDead(core: Core, run: JobRun): boolean {
 /** Little is left here: what certainly nobody comes back for, and this peer is the first to take, goes before stealing. */
 export function reclaimGone(core: Core, run: JobRun): boolean {
   if (!core.willing || run.ended || core.now < core.listenUntil) return false
+  if (core.now < run.goneLookAt) return false
   const dead = deadItems(core, run)
   if (dead === 0) return false
   const due: DuePiece[] = []
@@ -141,6 +145,7 @@ export function reclaimGone(core: Core, run: JobRun): boolean {
       if (rankFor(core, `${span.hash}${index}`, lease.peer) === 0) due.push({ span, lo, hi })
     }
   }
+  if (due.length === 0) run.goneLookAt = core.now + RECLAIM_LOOK_MS
   return due.length > 0 && takePieces(core, run, due, shareOf(core, dead))
 }
 

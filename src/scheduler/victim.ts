@@ -59,7 +59,10 @@ function offered(core: Core, run: JobRun): RunningChunk[] {
   for (const chunk of run.chunks.values()) {
     if (list.length >= MAX_RUNNING_LISTED) break
     const { state, reached, hi, startedAt, movedAt, speculative } = chunk
-    if (state !== 'running' || reached >= hi || speculative) continue
+    if (speculative) continue
+    // Its output is on its way: work all the same, and nothing to copy.
+    if (state === 'placing') list.push({ lo: chunk.lo, hi: reached, ageMs: 0 })
+    if (state !== 'running' || reached >= hi) continue
     const whole = run.fold.spec?.options.chunkSize !== undefined
     list.push({
       lo: reached,

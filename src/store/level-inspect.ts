@@ -2,6 +2,8 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isMissing } from './fs-errors.ts'
 import { readLevelLog } from './level-log.ts'
+import { isWholeTable } from './level-table.ts'
+import { orUndefined, VarReader } from './var-reader.ts'
 
 /** What a LevelDB folder looks like before anybody opens it. */
 export type LevelState =
@@ -28,8 +30,11 @@ const LOG_FILE = /^(\d+)\.log$/
  * A manifest that lost its end names a log that is no longer there (each table made of a log is noted together with the next log's
  * number, and only then the log is deleted), or tables that were merged into others. So what the manifest names must be there.
  * A log may end in half a record: what was under way when the machine went down.
+ *
+ * Tables are read whole and their checksums compared as long as they have at most `tableBytes` together: LevelDB does not, and ends
+ * the process when it merges a damaged one.
  */
-export async function inspectLevel(folder: string): Promise<LevelState> {
+export async function inspectLevel(folder: string, tableBytes = Infinity): Promise<LevelState> {
   const names = await readdir(folder)
   const tables = numbersOf(names, TABLE_FILE)
   const logs = numbersOf(names, LOG_FILE)
@@ -48,7 +53,8 @@ export async function inspectLevel(folder: string): Promise<LevelState> {
   if (manifest === undefined) return broken(`its file ${name} is damaged`, true)
   return (
     (await checkTables(folder, manifest, tables)) ??
-    (await checkLogs(folder, manifest, logs)) ?? { state: 'whole' }
+    (await checkLogs(folder, manifest, logs)) ??
+    (await checkContents(folder, manifest, tables, tableBytes)) ?? { state: 'whole' }
   )
 }
 
@@ -66,6 +72,22 @@ async function checkTables(
     if (name === undefined) return broken(`table ${number} is missing`)
     const { size: is } = await stat(join(folder, name))
     if (is !== size) return broken(`table ${number} has ${is} bytes where ${size} were written`)
+  }
+  return undefined
+}
+
+async function checkContents(
+  folder: string,
+  { tables }: Manifest,
+  present: ReadonlyMap<number, string>,
+  most: number,
+): Promise<LevelState | undefined> {
+  let total = 0
+  for (const size of tables.values()) total += size
+  if (total > most) return undefined
+  for (const number of tables.keys()) {
+    if (isWholeTable(await readFile(join(folder, present.get(number)!)))) continue
+    return broken(`table ${number} was changed`)
   }
   return undefined
 }
@@ -112,21 +134,9 @@ interface Edit {
 /** A VersionEdit (leveldb/db/version_edit.cc): fields, each a tag and what belongs to it. */
 function readEdit(record: Buffer): Edit | undefined {
   const edit: Edit = { removed: [], added: [] }
-  let at = 0
-  const number = (): number => {
-    let value = 0
-    for (let scale = 1; ; scale *= 128) {
-      const byte = record[at++]
-      if (byte === undefined || scale > 2 ** 63) throw new RangeError('cut short')
-      value += (byte & 0x7f) * scale
-      if (byte < 0x80) return value
-    }
-  }
-  const skipBytes = (): void => {
-    const length = number()
-    at += length
-    if (at > record.length) throw new RangeError('cut short')
-  }
+  const reader = new VarReader(record)
+  const number = (): number => reader.number()
+  const skipBytes = (): void => void reader.slice()
   const fields: Record<number, () => void> = {
     1: skipBytes, // comparator
     2: () => void (edit.logNumber = number()),
@@ -148,17 +158,14 @@ function readEdit(record: Buffer): Edit | undefined {
     },
     9: number, // previous log
   }
-  try {
-    while (at < record.length) {
+  return orUndefined(() => {
+    while (!reader.ended) {
       const field = fields[number()]
       if (field === undefined) return undefined
       field()
     }
     return edit
-  } catch (error) {
-    if (error instanceof RangeError) return undefined
-    throw error
-  }
+  })
 }
 
 function numbersOf(names: readonly string[], pattern: RegExp): Map<number, string> {

@@ -25,6 +25,8 @@ const openFolders = new Set<string>()
 
 export interface LevelOptions {
   readonly writeBufferBytes?: number
+  /** It is closed. */
+  readonly onClosed?: (() => void) | undefined
   /** Something of the database was found to be missing or changed. */
   readonly onDamaged?: ((what: string) => void) | undefined
 }
@@ -41,7 +43,10 @@ export async function openLevel(folder: string, options: LevelOptions = {}): Pro
   openFolders.add(name)
   try {
     const db = await openDatabase(folder, options)
-    return new LevelKeyValue(folder, options, db, () => openFolders.delete(name))
+    return new LevelKeyValue(folder, options, db, () => {
+      openFolders.delete(name)
+      options.onClosed?.()
+    })
   } catch (error) {
     openFolders.delete(name)
     throw openError(folder, error)

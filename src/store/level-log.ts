@@ -47,7 +47,7 @@ function scan(bytes: Buffer, from: number, keep: boolean): Scan {
     const fragment = readFragment(bytes, at)
     if (fragment === undefined) return { records, end: at, stopped: 'damage' }
     const { type, end } = fragment
-    const begins = type === FULL || type === FIRST
+    const begins = isBeginning(bytes, at)
     // A writer that was cut off in a record begins a new file: two beginnings in a row, or an end without one, are damage.
     if (begins === open) return { records, end: at, stopped: 'order' }
     if (keep) {
@@ -72,14 +72,17 @@ function readFragment(bytes: Buffer, at: number): { type: number; end: number } 
 /** All whole records of a damaged log, in order. */
 export function salvageLog(bytes: Buffer): Buffer[] {
   const records: Buffer[] = []
-  let from = 0
   for (let next: number | undefined = 0; next !== undefined; ) {
-    from = next
-    const { records: found, end } = scan(bytes, from, true)
+    const { records: found, end, stopped } = scan(bytes, next, true)
     records.push(...found)
-    next = nextWhole(bytes, end)
+    next = stopped === 'order' && isBeginning(bytes, end) ? end : nextWhole(bytes, end)
   }
   return records
+}
+
+function isBeginning(bytes: Buffer, at: number): boolean {
+  const type = bytes[at + 6]
+  return type === FULL || type === FIRST
 }
 
 /** Where something whole comes after the fragment at `at`, which is not: right behind it, or at the start of a later block. */

@@ -1,15 +1,18 @@
 import { existsSync, constants as fs } from 'node:fs'
-import { copyFile, link, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { copyFile, link, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { isMeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { readJsonFile, writeFileAtomic } from './atomic-file.ts'
 import { damaged, diskFull, errorCode, isCorruption, isDiskFull, isMissing } from './fs-errors.ts'
+import type { Change, KeyValue } from './key-value.ts'
 import { type LevelOptions, openLevel } from './level-key-value.ts'
-import { MAX_DAMAGED_COPIES } from './limits.ts'
+import { readLevelLog, salvageLog } from './level-log.ts'
+import { isWholeTable, readBatch, salvageTable } from './level-table.ts'
+import { MAX_DAMAGED_COPIES, SWEEP_BATCH_CHANGES } from './limits.ts'
 import type { VerifyEnd } from './signatures.ts'
-import { sweepStore } from './store-sweep.ts'
+import { type SweepResult, sweepStore } from './store-sweep.ts'
 import type { StoreRepair } from './types.ts'
 
 /** A repair that is due, or under way: `<dir>/db.repair.json`, there from before the first change until after the last. */
@@ -72,16 +75,19 @@ export async function repairLevel(due: DueRepair, options: RepairOptions): Promi
   // Nobody has written to `db` since: it is either what is damaged, or what a repair that did not end made of the copy.
   if (!existsSync(copy)) await rename(folder, copy)
   try {
+    const { whole, changed } = await takeFiles(copy, work)
     // LevelDB refuses to repair nothing; a new database is as good.
-    if ((await takeFiles(copy, work)) > 0) await LevelTools.repair(work)
-    const lostTables = (await listOf(join(work, 'lost'))).some((file) => /\.(ldb|sst)$/.test(file))
+    if (whole > 0) await LevelTools.repair(work)
     await mergeTables(work)
     const kv = await openLevel(work, options)
-    const swept = await sweepStore(kv, {
-      dir,
-      verify: options.verify,
-      lost: lostTables || !indexOnly,
-    }).finally(() => kv.close())
+    let swept: SweepResult
+    try {
+      for (const file of changed) await salvage(kv, join(copy, file))
+      const lost = !indexOnly || changed.length > 0
+      swept = await sweepStore(kv, { dir, verify: options.verify, lost })
+    } finally {
+      await kv.close()
+    }
     await rm(join(work, 'lost'), { recursive: true, force: true })
     await rm(folder, { recursive: true, force: true })
     await rename(work, folder)
@@ -117,13 +123,63 @@ async function mergeTables(folder: string): Promise<void> {
   }
 }
 
-/** The files of the copy that hold data, in a new folder: LevelDB replaces files and never changes one, so links will do. */
-async function takeFiles(copy: string, work: string): Promise<number> {
+/**
+ * The files of the copy that hold data and are whole, in a new folder: LevelDB replaces files and never changes one, so links will do.
+ * `changed` are the others, tables first, logs in the order of their writing. LevelDB's repair would take what is in them as it
+ * is.
+ */
+async function takeFiles(
+  copy: string,
+  work: string,
+): Promise<{ whole: number; changed: readonly string[] }> {
   await rm(work, { recursive: true, force: true })
   await mkdir(work, { mode: 0o700 })
-  const files = (await readdir(copy)).filter((file) => /\.(ldb|sst|log)$/.test(file))
-  for (const file of files) await linkOrCopy(join(copy, file), join(work, file))
-  return files.length
+  const files = (await readdir(copy)).filter((file) => /\.(ldb|sst|log)$/.test(file)).sort()
+  const changed: string[] = []
+  for (const file of files) {
+    if (await isWholeFile(join(copy, file))) await linkOrCopy(join(copy, file), join(work, file))
+    else changed.push(file)
+  }
+  changed.sort((a, b) => Number(isLog(a)) - Number(isLog(b)) || (a < b ? -1 : 1))
+  return { whole: files.length - changed.length, changed }
+}
+
+const isLog = (file: string): boolean => file.endsWith('.log')
+
+async function isWholeFile(path: string): Promise<boolean> {
+  const bytes = await readIfPossible(path)
+  if (bytes === undefined) return false
+  return isLog(path) ? readLevelLog(bytes, false).damage !== 'middle' : isWholeTable(bytes)
+}
+
+/**
+ * What can be read of a damaged file. Of a table, keys that are nowhere else: there is no telling how old it is, and what matters are
+ * entries, which do not change. Of a log, which is newer than all tables, everything.
+ */
+async function salvage(kv: KeyValue, path: string): Promise<void> {
+  const bytes = (await readIfPossible(path)) ?? Buffer.alloc(0)
+  if (isLog(path)) {
+    for (const record of salvageLog(bytes)) await kv.write(readBatch(record) ?? [], false)
+    return
+  }
+  let changes: Change[] = []
+  for (const [key, value] of salvageTable(bytes)) {
+    if (kv.getSync(key) === undefined) changes.push({ key, value })
+    if (changes.length < SWEEP_BATCH_CHANGES) continue
+    await kv.write(changes, false)
+    changes = []
+  }
+  await kv.write(changes, false)
+}
+
+/** undefined for a file with a sector that cannot be read. */
+async function readIfPossible(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    if (errorCode(error) === 'EIO') return undefined
+    throw error
+  }
 }
 
 async function linkOrCopy(from: string, to: string): Promise<void> {

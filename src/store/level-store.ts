@@ -1,9 +1,9 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isMeshError } from '../base/errors.ts'
 import { openFileBlobs } from './blobs.ts'
-import { errorCode, writeError } from './fs-errors.ts'
+import { errorCode, isDiskFull, writeError } from './fs-errors.ts'
 import { KeyValueStore, type StoreOptions } from './key-value-store.ts'
 import { inspectLevel } from './level-inspect.ts'
 import { type LevelOptions, openLevel } from './level-key-value.ts'
@@ -14,6 +14,7 @@ import {
   readDueRepair,
   repairLevel,
 } from './level-repair.ts'
+import { MAX_CHECKED_BYTES } from './limits.ts'
 import { createVerifier } from './signatures.ts'
 import type { BlobStore, Store, StoreRepair } from './types.ts'
 
@@ -64,7 +65,9 @@ async function openWhole(
     if (!noted) noteDamage(dir, what)
     noted = true
   }
-  const kv = await openLevel(join(dir, 'db'), { ...options, onDamaged })
+  const onClosed = (): void => rmSync(openMark(dir), { force: true })
+  const kv = await openLevel(join(dir, 'db'), { ...options, onDamaged, onClosed })
+  writeMark(openMark(dir), '')
   const store = new KeyValueStore(dir, kv, blobs, { ...options, repair, onDamaged })
   try {
     await store.load()
@@ -77,7 +80,8 @@ async function openWhole(
 
 async function look(dir: string): Promise<DueRepair | undefined> {
   try {
-    const found = await inspectLevel(join(dir, 'db'))
+    const unclean = existsSync(openMark(dir))
+    const found = await inspectLevel(join(dir, 'db'), unclean ? Infinity : MAX_CHECKED_BYTES)
     if (found.state !== 'damaged') return undefined
     return { reason: found.reason, indexOnly: found.indexOnly }
   } catch (error) {
@@ -97,11 +101,21 @@ async function lostDatabase(dir: string, blobs: BlobStore): Promise<StoreRepair 
   return undefined
 }
 
+/** There while the database is open: who finds it knows that the last process on it did not end well. */
+function openMark(dir: string): string {
+  return join(dir, 'db.open')
+}
+
 /** At once, since the process may end of it: the next start repairs. */
 function noteDamage(dir: string, reason: string): void {
+  writeMark(duePath(dir), dueRepairText({ reason }))
+}
+
+/** On a full disk there may be no room for it: then the next start knows less, and finds damage when it reads it. */
+function writeMark(path: string, text: string): void {
   try {
-    writeFileSync(duePath(dir), dueRepairText({ reason }), { mode: 0o600 })
-  } catch {
-    // Then the next start finds it by itself, or not before it reads the same place again.
+    writeFileSync(path, text, { mode: 0o600 })
+  } catch (error) {
+    if (!isDiskFull(error)) throw error
   }
 }

@@ -88,6 +88,11 @@ export const BLOB_READ_BYTES = 256 * 1024
  * long may then bring one back, as entries without results.
  */
 export const MAX_TOMBSTONES = 65_536
+/**
+ * A database of at most so many bytes is read whole at each start, to see whether the disk changed it (400 MB a second); a larger one
+ * only after a start that did not end well.
+ */
+export const MAX_CHECKED_BYTES = 64 * 1024 * 1024
 /** Copies of damaged databases that are kept, the newest: enough to look into what happened, bounded since each is as large as it was. */
 export const MAX_DAMAGED_COPIES = 3
 /** Changes that mending a database writes at once; about 1 MiB. */

@@ -43,6 +43,8 @@ export interface ChaosReport {
   readonly faults: readonly Fault[]
   readonly tally: Tally
   readonly info: JobInfo | undefined
+  /** The arguments of `npm run chaos` that run the same again. */
+  readonly replay: string
   /** What is wrong; empty when all is well. */
   readonly problems: readonly string[]
   /** Logs and records; there only when there are problems. */
@@ -52,6 +54,10 @@ export interface ChaosReport {
 const TASK = join(ROOT, 'test', 'fixtures', 'tasks', 'chaos-work.ts')
 const MEAN_ITEM_MS = 12
 const POLL_MS = 200
+const WORK_MS = 40_000
+const FAULTS_MS = 25_000
+const MAX_DOWN = 2
+const PEERS = 5
 
 /** One job over real processes while a seeded schedule of faults goes on; every member must give the right results at the end. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
@@ -74,7 +80,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 }
 
 async function makeNetwork(options: ChaosOptions): Promise<ChaosNetwork> {
-  const count = options.peers ?? 5
+  const count = options.peers ?? PEERS
   const kind = options.network ?? ((await canMakeNamespaces()) ? 'namespaces' : 'proxies')
   return kind === 'namespaces' ? createNamespaces(count) : createProxies(count)
 }
@@ -103,7 +109,7 @@ class ChaosRun {
     this.folder = folder
     this.records = join(folder, 'records')
     mkdirSync(this.records)
-    const { seed, workMs = 40_000, faultsMs = 25_000, maxDown = 2 } = options
+    const { seed, workMs = WORK_MS, faultsMs = FAULTS_MS, maxDown = MAX_DOWN } = options
     const peers = swarm.peers.length
     this.items = Math.round(workMs / MEAN_ITEM_MS)
     this.submitter = seed % peers
@@ -193,6 +199,7 @@ class ChaosRun {
       faults: this.done,
       tally,
       info: this.info,
+      replay: replayOf(this.options),
       problems: this.problems,
       folder: this.problems.length > 0 ? this.folder : undefined,
     }
@@ -256,7 +263,7 @@ class ChaosRun {
   }
 
   private async untilFinished(started: number): Promise<void> {
-    const { workMs = 40_000, patienceMs = 45_000 } = this.options
+    const { workMs = WORK_MS, patienceMs = 45_000 } = this.options
     const faultsEnd = Math.max(0, ...this.schedule.map(({ untilMs }) => untilMs))
     const limitMs = faultsEnd + workMs + patienceMs
     const what = 'the job ends'
@@ -339,4 +346,22 @@ class ChaosRun {
   private log(line: string): void {
     this.options.log?.(line)
   }
+}
+
+function replayOf(options: ChaosOptions): string {
+  const {
+    seed,
+    peers = PEERS,
+    workMs = WORK_MS,
+    faultsMs = FAULTS_MS,
+    maxDown = MAX_DOWN,
+  } = options
+  const { kinds, network, valueBytes = 0, submitterToo = false, speculate = false } = options
+  return [
+    `--seed ${seed} --seeds 1 --peers ${peers} --work ${workMs / 1000} --faults ${faultsMs / 1000}`,
+    `--down ${maxDown} --submitter ${submitterToo ? 'too' : 'spared'} --bytes ${valueBytes}`,
+    `--copies ${speculate ? 'yes' : 'no'}`,
+    ...(kinds === undefined ? [] : [`--kinds ${kinds.join(',')}`]),
+    ...(network === undefined ? [] : [`--network ${network}`]),
+  ].join(' ')
 }

@@ -14,7 +14,7 @@ export function describeReport(report: ChaosReport): string {
     lines.push(...faults.map((fault) => `  ${describeFault(fault)}`))
     lines.push(...problems.map((problem) => `  PROBLEM ${problem}`))
     lines.push(`  logs and records: ${folder}`)
-    lines.push(`  replay: npm run chaos -- --seed ${seed} --seeds 1`)
+    lines.push(`  replay: npm run chaos -- ${report.replay}`)
   }
   return lines.join('\n')
 }

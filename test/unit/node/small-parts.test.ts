@@ -28,6 +28,7 @@ describe('presence', () => {
         job: (id) => views.find(({ job }) => job === id) as JobView | undefined,
       },
       connected: () => connected,
+      hasLeft: () => false,
       name: (peer) => `peer-${peer.slice(0, 2)}`,
       now: () => now,
     })

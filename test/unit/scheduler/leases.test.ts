@@ -166,7 +166,23 @@ describe('a lease', () => {
     bench.on({ type: 'heartbeat', from: other.facts.peer, last: true })
     bench.pass(6_000)
     bench.on({ type: 'suspected', from, ...suspicion })
+    // It has a moment to say that it lives.
+    expect(bench.scheduler.liveness(other.facts.peer).state).toBe('live')
+    bench.pass(3_100)
     expect(bench.scheduler.liveness(other.facts.peer).state).toBe('lost')
+  })
+
+  it('does not end by the word of another when the peer answers', () => {
+    const { bench, other } = shared()
+    const from = factsOf('author').peer
+    bench.on({ type: 'heartbeat', from: other.facts.peer, last: true })
+    bench.pass(6_000)
+    const { peer, session } = other.facts
+    bench.on({ type: 'suspected', from, peer, session })
+    bench.pass(1_000)
+    bench.on({ type: 'heartbeat', from: peer, last: true })
+    bench.pass(4_000)
+    expect(bench.scheduler.liveness(peer).state).toBe('live')
   })
 
   it('a peer that is suspected itself says that it lives', () => {
@@ -174,6 +190,8 @@ describe('a lease', () => {
     const { peer, session } = bench.self
     bench.on({ type: 'suspected', from: factsOf('other').peer, peer, session })
     expect(bench.find('sendHeartbeat')).toMatchObject({ last: false })
+    bench.on({ type: 'suspected', from: factsOf('other').peer, peer, session })
+    expect(bench.all('sendHeartbeat')).toEqual([])
   })
 })
 

@@ -10,6 +10,8 @@ import {
   cut,
   ENTRIES,
   endedJob,
+  expectConsistent,
+  expectRefilled,
   fileOf,
   filesOf,
   filled,
@@ -24,49 +26,6 @@ import {
 import { blobHashOf, collect, FeedWriter, tempDir } from './fixtures.ts'
 
 afterAll(removeTemplate)
-
-/** Heads, entries and what is served agree, and what is there is what its authors wrote. */
-async function expectConsistent(store: Store): Promise<number> {
-  const { theirs, mine, past } = authored()
-  let count = 0
-  for (const [job, feeds] of [
-    [runningJob, [theirs, mine]],
-    [endedJob, [past]],
-  ] as const) {
-    const entries = await collect(store.entries(job))
-    for (const head of store.heads(job)) {
-      const feed = feeds.find((each) => each.feed.session === head.session)!
-      const held = entries.filter((entry) => entry.session === head.session)
-      expect(held).toEqual(feed.entries.slice(0, head.seq))
-      expect(head.hash).toBe(feed.entries[head.seq - 1]!.hash)
-      let next = 1
-      while (next <= head.seq) {
-        const run = (await store.readRun(job, feed.feed, next, 20_000))!
-        expect(feed.run(next, next + run.entries.length - 1)).toEqual(run)
-        next += run.entries.length
-      }
-      count += head.seq
-    }
-    expect(entries).toHaveLength(store.heads(job).reduce((sum, head) => sum + head.seq, 0))
-  }
-  return count
-}
-
-/** All that was written is there again after its authors sent it once more. */
-async function expectRefilled(store: Store): Promise<void> {
-  const { theirs, past } = authored()
-  for (const feed of [theirs, past]) {
-    expect(store.ingest(feed.run())).toMatchObject({ status: 'ok' })
-  }
-  await store.flush()
-  for (const [job, feed] of [
-    [runningJob, theirs],
-    [endedJob, past],
-  ] as const) {
-    expect(store.head(job, feed.feed)?.seq).toBe(feed.entries.length)
-  }
-  await expectConsistent(store)
-}
 
 const stateOf = async (store: Store, job: JobId) =>
   (await store.jobs()).find((record) => record.job === job)?.state

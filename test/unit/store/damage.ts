@@ -11,13 +11,14 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import type { DoneSpan, EntryHash } from '../../../src/scheduler/types.ts'
-import { jobIdOf } from '../../../src/store/entry-codec.ts'
+import { entryHash, jobIdOf } from '../../../src/store/entry-codec.ts'
 import { inspectLevel } from '../../../src/store/level-inspect.ts'
 import { type OpenStoreOptions, openStore } from '../../../src/store/level-store.ts'
+import { createVerifier } from '../../../src/store/signatures.ts'
 import type { Store } from '../../../src/store/types.ts'
-import { FeedWriter, peerOf, recordOf, specOf, tempDir } from './fixtures.ts'
+import { collect, FeedWriter, peerOf, recordOf, specOf, tempDir } from './fixtures.ts'
 
 /** Data folders with a history, and what a disk can do to them. */
 
@@ -160,4 +161,54 @@ export async function overwrite(file: string, at: number, bytes: Uint8Array): Pr
   const handle = await open(file, 'r+')
   await handle.write(bytes, 0, bytes.length, at)
   await handle.close()
+}
+
+/** Heads, entries and what is served agree, and what is there is what its authors wrote. */
+export async function expectConsistent(store: Store): Promise<number> {
+  const { theirs, mine, past } = authored()
+  let count = 0
+  for (const [job, feeds] of [
+    [runningJob, [theirs, mine]],
+    [endedJob, [past]],
+  ] as const) {
+    const entries = await collect(store.entries(job))
+    for (const head of store.heads(job)) {
+      const feed = feeds.find((each) => each.feed.session === head.session)!
+      const held = entries.filter((entry) => entry.session === head.session)
+      // The hash of an entry read is that of its bytes.
+      expect(held.map(({ hash }) => hash)).toEqual(hashesOf(feed).slice(0, head.seq))
+      expect(head.hash).toBe(feed.entries[head.seq - 1]!.hash)
+      let next = 1
+      while (next <= head.seq) {
+        const run = (await store.readRun(job, feed.feed, next, 20_000))!
+        const hashes = run.entries.map((bytes) => entryHash(bytes))
+        expect(hashes).toEqual(hashesOf(feed).slice(next - 1, next - 1 + hashes.length))
+        const end = Buffer.from(hashes.at(-1)!, 'hex')
+        expect(verify(feed.feed.author, end, run.signature)).toBe(true)
+        next += hashes.length
+      }
+      count += head.seq
+    }
+    expect(entries).toHaveLength(store.heads(job).reduce((sum, head) => sum + head.seq, 0))
+  }
+  return count
+}
+
+const verify = createVerifier()
+const hashesOf = (feed: FeedWriter): string[] => feed.entries.map(({ hash }) => hash)
+
+/** All that was written is there again after its authors sent it once more. */
+export async function expectRefilled(store: Store): Promise<void> {
+  const { theirs, past } = authored()
+  for (const feed of [theirs, past]) {
+    expect(store.ingest(feed.run())).toMatchObject({ status: 'ok' })
+  }
+  await store.flush()
+  for (const [job, feed] of [
+    [runningJob, theirs],
+    [endedJob, past],
+  ] as const) {
+    expect(store.head(job, feed.feed)?.seq).toBe(feed.entries.length)
+  }
+  await expectConsistent(store)
 }
