@@ -6,6 +6,7 @@ const report = process.env.MESH_TEST_REPORT
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/setup.ts'],
     // Real processes on a busy machine: CI gives each test a second chance, a developer's run does not.
     retry: process.env.CI === undefined ? 0 : 1,
     testTimeout: 60_000,

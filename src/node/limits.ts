@@ -149,3 +149,6 @@ export const OLD_JOB_MS = 60_000
 
 /** How often a peer writes down where the others listen. */
 export const NEWS_INTERVAL_MS = 10_000
+
+/** How long a reader that waits for results waits for a keeper that is away: a lease, the new copy that follows it, and a restart on a busy machine. */
+export const READER_PATIENCE_MS = 60_000

@@ -6,7 +6,7 @@ import type { Store } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import { failureSegments, failuresAt, storedFailures } from './failed-items.ts'
 import type { JobWatch } from './job-watch.ts'
-import { KEEPER_PATIENCE_MS, KEEPER_RETRY_MS } from './limits.ts'
+import { KEEPER_RETRY_MS, READER_PATIENCE_MS } from './limits.ts'
 import type { Presence } from './presence.ts'
 import type { ResultSpan, ResultsOptions } from './types.ts'
 
@@ -44,7 +44,7 @@ async function read(
   signal?.throwIfAborted()
   if (span.result.kind === 'inline') return { lo, hi, originLo, bytes: span.result.bytes }
   const { hash, keepers } = span.result
-  const until = performance.now() + (wait ? KEEPER_PATIENCE_MS : 0)
+  const until = performance.now() + (wait ? READER_PATIENCE_MS : 0)
   for (;;) {
     try {
       await parts.exchange.ensure(hash, [...keepers, span.author])

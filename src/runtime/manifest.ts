@@ -46,12 +46,15 @@ export function readManifest(bytes: Uint8Array): ManifestPiece[] {
   if (list.length > MAX_PIECES)
     throw refused(`it lists ${list.length} pieces, more than ${MAX_PIECES}`)
   let items = 0
-  return list.map((row: unknown, i) => {
+  const pieces = list.map((row: unknown, i) => {
     const piece = readPiece(row, i)
     items += piece.count
     if (!Number.isSafeInteger(items)) throw refused('its item count is too large')
     return piece
   })
+  // The decoder takes 1.0 for 1.
+  if (Buffer.compare(encodeManifest(pieces), bytes) !== 0) throw refused('it is not canonical CBOR')
+  return pieces
 }
 
 export function tooManyPieces(count: number): MeshError {

@@ -17,17 +17,18 @@ type Event<T extends SchedulerEvent['type']> = Extract<SchedulerEvent, { type: T
 
 /** Gives every free slot a chunk, the jobs in turn, unless too much output waits for its keepers. */
 export function fillSlots(core: Core): void {
-  while (!core.stopping && core.freeSlots > 0 && !keepersLag(core)) {
+  while (!core.stopping && core.freeSlots > 0) {
     const run = nextRunnable(core)
     if (run === undefined) return
     startNext(core, run)
   }
 }
 
-function keepersLag(core: Core): boolean {
-  return (
+/** The keepers of this job's results are behind. Other jobs go on, as far as they have none waiting. */
+function keepersLag(core: Core, run: JobRun): boolean {
+  const much =
     core.placing >= MAX_PLACING_PER_SLOT * core.self.slots || core.placingBytes >= MAX_PLACING_BYTES
-  )
+  return much && [...run.chunks.values()].some(({ state }) => state === 'placing')
 }
 
 function nextRunnable(core: Core): JobRun | undefined {
@@ -35,7 +36,7 @@ function nextRunnable(core: Core): JobRun | undefined {
   for (let i = 0; i < active.length; i += 1) {
     const at = (core.turn + i) % active.length
     const run = active[at]!
-    if (run.todo.size > 0 && run.runnable(core.now)) {
+    if (run.todo.size > 0 && run.runnable(core.now) && !keepersLag(core, run)) {
       core.turn = at + 1
       return run
     }

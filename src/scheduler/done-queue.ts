@@ -43,6 +43,8 @@ export function flushDone(core: Core, run: JobRun): void {
     ranges.sort((a, b) => a.lo - b.lo)
     core.append(run, { type: 'done', ranges })
     core.pushToAuthor(run)
+    // An author that hears of this by gossip alone should not wait for the last of it.
+    if (run.idle && run.author !== undefined && !core.isLive(run.author)) core.publish(run)
   }
   for (const { lo, hi } of all) run.giveBack(lo, hi)
 }

@@ -1,8 +1,16 @@
-import type { IntervalMap } from './interval-map.ts'
+import { IntervalMap } from './interval-map.ts'
 import { Ledger, type LedgerListener } from './ledger.ts'
 import { Marks, type StartMark } from './marks.ts'
 import { RangeSet } from './range-set.ts'
-import { brokenRule, type Claim, childrenOf, claimsOf, itemCount, malformed } from './rules.ts'
+import {
+  brokenRule,
+  type Claim,
+  childrenOf,
+  claimsOf,
+  itemCount,
+  malformed,
+  ownerRules,
+} from './rules.ts'
 import type {
   DoneRange,
   DoneSpan,
@@ -15,6 +23,7 @@ import type {
   JobState,
   OwnerSpan,
   PeerId,
+  Range,
   SessionId,
   ViewChange,
 } from './types.ts'
@@ -52,8 +61,9 @@ export class JobFold {
   private readonly claims = new Map<EntryHash, readonly Claim[]>()
   /** Entries by a parent that is not held yet, or that is not rooted. */
   private readonly awaiting = new Map<EntryHash, Set<Entry>>()
-  /** The JOB, and what hands on or takes over what leads back to it through held entries. */
+  /** The JOB, and what hands on or takes over what leads back to it through held entries: such entries, and parts of others. */
   private readonly rooted = new Set<EntryHash>()
+  private readonly partly = new Map<EntryHash, RangeSet>()
   private readonly excluded = new Set<EntryHash>()
   private readonly accused = new Set<EntryHash>()
   private readonly lost = new Map<EntryHash, RangeSet>()
@@ -139,6 +149,32 @@ export class JobFold {
     return this.claims.get(hash)?.find(({ lo, hi }) => lo <= item && item < hi)
   }
 
+  /**
+   * Who owns [lo, hi) of `span` (one of `owners`) by what leads back to the JOB alone: what a RECLAIM may name. The same as `span`,
+   * but where its chain is not held, as after a fork that cut it. That costs O(entries).
+   */
+  rootedOwners(span: OwnerSpan, lo: number, hi: number): readonly OwnerSpan[] {
+    if (this.isRooted(span.hash, lo, hi)) return [{ ...span, lo, hi }]
+    const map = new IntervalMap<OwnerSpan>(ownerRules)
+    for (const [hash, claims] of this.claims) {
+      if (this.excluded.has(hash)) continue
+      for (const claim of claims) {
+        if (claim.hi <= lo || claim.lo >= hi) continue
+        const part = { lo: Math.max(lo, claim.lo), hi: Math.min(hi, claim.hi) }
+        for (const range of this.rootedIn(hash, part)) map.join({ ...claim, ...range, hash })
+      }
+    }
+    return [...map]
+  }
+
+  private isRooted(hash: EntryHash, lo: number, hi: number): boolean {
+    return this.rooted.has(hash) || this.partly.get(hash)?.countIn(lo, hi) === hi - lo
+  }
+
+  private rootedIn(hash: EntryHash, part: Range): readonly Range[] {
+    return this.rooted.has(hash) ? [part] : (this.partly.get(hash)?.within(part.lo, part.hi) ?? [])
+  }
+
   /** Sessions that hand on what they have of an entry that nobody has shown yet. */
   *orphanSessions(): Iterable<SessionId> {
     for (const [parent, entries] of this.awaiting) {
@@ -217,7 +253,10 @@ export class JobFold {
     }
     if (body.type === 'lost') {
       this.noteLost(entry)
-      if (body.ranges.some(({ done }) => this.entries.has(done))) this.rebuild()
+      if (body.ranges.some(({ done }) => this.holdsBlob(done))) this.rebuild()
+      if (body.ranges.some(({ done }) => this.entries.has(done) && !this.holdsBlob(done))) {
+        this.accuse(entry, 'lost names values that stand in the log')
+      }
       return
     }
     if (!this.judge(entry)) return
@@ -237,18 +276,35 @@ export class JobFold {
     if (wrong) this.rebuild()
   }
 
-  /** unrooted -> rooted, as soon as all parents are; and so on for those that waited for it. What counts only when rooted counts now. */
+  /** unrooted -> rooted, range by range, as their parents are; and so on for those that waited for it. What counts only when rooted counts now. */
   private root(entry: Entry): void {
     const queue = [entry]
     for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      const { hash, body } = next
-      if (this.rooted.has(hash) || this.excluded.has(hash) || !movesOwnership(next)) continue
-      if (!childrenOf(next).every(({ parent }) => this.rooted.has(parent))) continue
-      this.rooted.add(hash)
-      if (body.type !== 'job') this.applyOwnership(next)
+      const { hash } = next
+      if (this.excluded.has(hash) || !movesOwnership(next) || !this.rootMore(next)) continue
+      if (next.body.type !== 'job') this.applyOwnership(next)
       queue.push(...(this.awaiting.get(hash) ?? []))
-      this.awaiting.delete(hash)
+      if (this.rooted.has(hash)) this.awaiting.delete(hash)
     }
+  }
+
+  /** False: no range of it is rooted that was not before. */
+  private rootMore(entry: Entry): boolean {
+    const { hash } = entry
+    if (this.rooted.has(hash)) return false
+    const ranges = childrenOf(entry)
+    const rooted = ranges.filter(({ parent, lo, hi }) => this.isRooted(parent, lo, hi))
+    if (rooted.length === ranges.length) {
+      this.rooted.add(hash)
+      this.partly.delete(hash)
+      return true
+    }
+    if (rooted.length === 0) return false
+    const known = this.partly.get(hash)
+    const now = new RangeSet(rooted)
+    if (known?.size === now.size) return false
+    this.partly.set(hash, now)
+    return true
   }
 
   private awaitParents(entry: Entry): void {
@@ -292,6 +348,12 @@ export class JobFold {
   private leave(entry: Entry, reason: string): void {
     this.accuse(entry, reason)
     this.excluded.add(entry.hash)
+  }
+
+  /** Values that ride in the entry are there as long as it is. */
+  private holdsBlob(done: EntryHash): boolean {
+    const body = this.entries.get(done)?.body
+    return body?.type === 'done' && body.ranges.some(({ result }) => result.kind === 'blob')
   }
 
   private noteLost({ body }: Entry): void {
@@ -373,8 +435,8 @@ export class JobFold {
     const isReclaim = body.type === 'reclaim'
     const counting = new Set<number>()
     let highest = 0
-    for (const { lo, parent, epoch } of body.ranges) {
-      if (!this.rooted.has(parent) && (isReclaim || epoch > this.maxEpoch)) continue
+    for (const { lo, hi, parent, epoch } of body.ranges) {
+      if (!this.isRooted(parent, lo, hi) && (isReclaim || epoch > this.maxEpoch)) continue
       counting.add(lo)
       highest = Math.max(highest, epoch)
     }
@@ -400,7 +462,7 @@ export class JobFold {
   }
 
   private applyDone(entry: Entry, range: DoneRange): void {
-    const lost = this.lost.get(entry.hash)
+    const lost = range.result.kind === 'blob' ? this.lost.get(entry.hash) : undefined
     this.ledger.done(entry, range, lost?.missing(range.lo, range.hi) ?? [range])
   }
 
@@ -416,6 +478,7 @@ export class JobFold {
     this.lost.clear()
     this.marks.clear()
     this.rooted.clear()
+    this.partly.clear()
     this.awaiting.clear()
     const kept = [...this.entries.values()].filter(({ hash }) => !this.excluded.has(hash))
     for (const entry of kept) this.noteLost(entry)

@@ -131,7 +131,9 @@ export class Intake {
       core.predecessors.add(entry.session)
     }
     if (!run.fold.add(entry)) return
-    noteProgress(core, run, entry.session)
+    // Only work is progress: who takes over and hands on without end does none.
+    const { type } = entry.body
+    if (type === 'done' || type === 'fail') noteProgress(core, run, entry.session)
     run.unacked.delete(entry.session)
     core.touched.add(run)
     if (!core.jobs.has(run.job)) this.adopted(run)

@@ -292,7 +292,10 @@ function reclaimAll(core: Core, run: JobRun, wanted: (span: OwnerSpan) => boolea
   writeReclaim(core, run, ranges)
 }
 
-/** Adds what is open of [lo, hi) of a span; returns how many items that is. Only what is known to be superseded counts. */
+/**
+ * Adds what is open of [lo, hi) of a span; returns how many items that is. Where the span is not rooted the RECLAIM names what is, epoch
+ * after epoch until it wins.
+ */
 function openRanges(
   run: JobRun,
   span: OwnerSpan,
@@ -300,15 +303,17 @@ function openRanges(
   hi: number,
   ranges: ReclaimedRange[],
 ): number {
-  if (run.fold.claimAt(span.hash, lo) === undefined || span.epoch >= MAX_EPOCH) return 0
   let items = 0
   for (const open of run.fold.final.missing(lo, hi)) {
-    items += open.hi - open.lo
-    const last = ranges.at(-1)
-    const epoch = span.epoch + 1
-    if (last?.hi === open.lo && last.parent === span.hash && last.epoch === epoch) {
-      ranges[ranges.length - 1] = { ...last, hi: open.hi }
-    } else ranges.push({ ...open, parent: span.hash, epoch })
+    for (const parent of run.fold.rootedOwners(span, open.lo, open.hi)) {
+      if (parent.epoch >= MAX_EPOCH) continue
+      items += parent.hi - parent.lo
+      const last = ranges.at(-1)
+      const epoch = parent.epoch + 1
+      if (last?.hi === parent.lo && last.parent === parent.hash && last.epoch === epoch) {
+        ranges[ranges.length - 1] = { ...last, hi: parent.hi }
+      } else ranges.push({ lo: parent.lo, hi: parent.hi, parent: parent.hash, epoch })
+    }
   }
   return items
 }

@@ -19,7 +19,7 @@ export type ActionBug =
   /** Nobody reclaims what was released. */
   | 'forgetsReleased'
   /** Nobody reclaims from a live session that does not think that it owns what others say it does. */
-  | 'neverGivesUp'
+  | 'namesUnrooted'
   /** A RECLAIM takes one epoch more than it may. */
   | 'leapsEpoch'
 

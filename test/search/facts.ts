@@ -1,6 +1,6 @@
 import { type FoldListener, JobFold, type ReadFork } from '../../src/scheduler/fold.ts'
 import { type Claim, claimsOf } from '../../src/scheduler/rules.ts'
-import type { Entry, JobId, SessionId } from '../../src/scheduler/types.ts'
+import type { Entry, JobId, OwnerSpan, SessionId } from '../../src/scheduler/types.ts'
 import type { FoldBug, Layout } from './bounds.ts'
 
 /** Who owns an item, by which entry. */
@@ -16,6 +16,8 @@ export interface Facts {
   readonly hasJob: boolean
   /** By item; empty without the JOB. */
   readonly owners: readonly Claimed[]
+  /** By item, what a RECLAIM may name. */
+  readonly rooted: readonly Claimed[]
   /** Bit i: item i is final. */
   readonly final: number
   /** Bit p: an entry of peer p broke a rule. */
@@ -66,15 +68,22 @@ function realFolder(layout: Layout, job: JobId, items: number): Folder {
     }
     const fold = new JobFold(job, listener, readFork)
     for (const entry of entries) fold.add(entry)
-    if (fold.jobEntry === undefined) return { hasJob: false, owners: [], final: 0, accused }
+    if (fold.jobEntry === undefined)
+      return { hasJob: false, owners: [], rooted: [], final: 0, accused }
     const owners: Claimed[] = []
-    for (const { lo, hi, owner, hash, epoch, hop } of fold.owners) {
-      for (let item = lo; item < hi; item += 1) owners[item] = { owner, hash, epoch, hop }
+    const rooted: Claimed[] = []
+    for (const span of fold.owners) {
+      lay(owners, span)
+      for (const part of fold.rootedOwners(span, span.lo, span.hi)) lay(rooted, part)
     }
     let final = 0
     for (let item = 0; item < items; item += 1) if (fold.final.has(item)) final |= 1 << item
-    return { hasJob: true, owners, final, accused }
+    return { hasJob: true, owners, rooted, final, accused }
   }
+}
+
+function lay(items: Claimed[], { lo, hi, owner, hash, epoch, hop }: OwnerSpan): void {
+  for (let item = lo; item < hi; item += 1) items[item] = { owner, hash, epoch, hop }
 }
 
 function nothing(): void {}
@@ -88,9 +97,9 @@ function spoil(facts: Facts, entries: readonly Entry[], items: number, bug: Fold
     case 'doneOfOwnerOnly':
       return { ...facts, final: facts.final & doneByOwners(facts, entries) }
     case 'lastWritten':
-      return { ...facts, owners: ownersBy(entries, items, () => true) }
+      return { ...facts, ...ownersBy(entries, items, () => true) }
     case 'anyEpoch':
-      return { ...facts, accused: 0, owners: ownersBy(entries, items, greater) }
+      return { ...facts, accused: 0, ...ownersBy(entries, items, greater) }
   }
 }
 
@@ -112,7 +121,7 @@ function ownersBy(
   entries: readonly Entry[],
   items: number,
   wins: (late: Claimed, early: Claimed) => boolean,
-): Claimed[] {
+): { owners: Claimed[]; rooted: Claimed[] } {
   const owners: Claimed[] = []
   for (const entry of entries) {
     for (const claim of claimsOf(entry, items)) {
@@ -123,7 +132,7 @@ function ownersBy(
       }
     }
   }
-  return owners
+  return { owners, rooted: owners }
 }
 
 function claimed({ owner, epoch, hop }: Claim, { hash }: Entry): Claimed {

@@ -1,7 +1,7 @@
 import type { EntryHash, GrantedRange, ReclaimedRange } from '../../src/scheduler/types.ts'
 import type { ActionBug, Bounds, Layout } from './bounds.ts'
 import type { EntryBook } from './entry-book.ts'
-import type { ViewInfo, Views } from './views.ts'
+import type { Reclaimable, ViewInfo, Views } from './views.ts'
 
 /** Items that one worker runs in one go, and the entry that made their session own them. */
 export interface Chunk {
@@ -181,13 +181,14 @@ export class OwnRules {
   /** Of each other owner's open items: all in one entry, or (steal-sized pieces) the first alone. */
   private reclaims(info: ViewInfo, session: number): OwnMoves['reclaims'] {
     const found: { from: number; items: number; entry: number }[] = []
+    const root = this.rootOf(info)
     const owners = new Set(info.owner)
     owners.delete(session)
     for (const from of owners) {
       if (this.skips(from, session)) continue
       const open = pieces(
-        info,
-        info.claim,
+        root,
+        root.claim,
         (item) => info.owner[item] === from && ((info.final >> item) & 1) === 0,
       )
       const first = open[0]
@@ -199,6 +200,11 @@ export class OwnRules {
       }
     }
     return found
+  }
+
+  /** What a RECLAIM names. */
+  private rootOf(info: ViewInfo): Reclaimable {
+    return this.bugs.has('namesUnrooted') ? info : info.root
   }
 
   private skips(from: number, session: number): boolean {
@@ -214,11 +220,12 @@ export class OwnRules {
     list: readonly Piece[],
   ): OwnMoves['reclaims'][number] {
     const step = this.bugs.has('sameEpoch') ? 0 : this.bugs.has('leapsEpoch') ? 2 : 1
+    const root = this.rootOf(info)
     const ranges: ReclaimedRange[] = list.map(({ lo, hi, claim }) => ({
       lo,
       hi,
       parent: this.book.hashOf(claim) as EntryHash,
-      epoch: info.epoch[lo]! + step,
+      epoch: root.epoch[lo]! + step,
     }))
     const only = ranges[0]!
     if (this.bugs.has('overreaches') && ranges.length === 1) {
@@ -246,7 +253,7 @@ export function maskOf(lo: number, hi: number): number {
 
 /** Wanted items, side by side under one claim: ranges of one entry may differ in epoch and hop. */
 function pieces(
-  { epoch, hop }: ViewInfo,
+  { epoch, hop }: Pick<ViewInfo, 'epoch' | 'hop'>,
   claims: readonly number[],
   wanted: (item: number) => boolean,
 ): Piece[] {

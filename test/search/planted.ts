@@ -92,8 +92,8 @@ export const PLANTED: readonly Planted[] = [
     steps: 2,
   },
   {
-    name: 'nobody gives up on a live session that does not know of its ranges, after a fork',
-    actionBugs: ['neverGivesUp'],
+    name: 'a RECLAIM names an owner whose chain a fork has cut, not the last one that leads back to the JOB',
+    actionBugs: ['namesUnrooted'],
     bounds: { peers: 3, items: 1, grants: 1, crashes: 1, forks: 1, jobEverywhere: true },
     breaks: ['I6'],
     steps: 14,

@@ -86,7 +86,7 @@ function stalled(world: Context, peer: number, from: number, items: number): boo
   const { row, shape, layout, rules } = world
   const owner = layout.peerOf(from)
   const info = world.info(row, owner)
-  if (world.has('neverGivesUp') || !info.hasJob) return false
+  if (!info.hasJob) return false
   if (!quiet(world, peer) || !quiet(world, owner)) return false
   if ((rules.chunk(shape.busy(row, owner)).mask & items) !== 0) return false
   return world.itemsOf(items).every((item) => info.owner[item] !== from)

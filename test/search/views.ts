@@ -3,6 +3,13 @@ import type { Layout } from './bounds.ts'
 import type { EntryBook } from './entry-book.ts'
 import type { Facts, Folder } from './facts.ts'
 
+/** By item: an entry that leads back to the JOB, and its epoch and hop. */
+export interface Reclaimable {
+  readonly claim: readonly number[]
+  readonly epoch: readonly number[]
+  readonly hop: readonly number[]
+}
+
 /** What a view says, in numbers. */
 export interface ViewInfo {
   /** Last entry held of each session's feed; 0: none of it. */
@@ -13,6 +20,8 @@ export interface ViewInfo {
   readonly claim: readonly number[]
   readonly epoch: readonly number[]
   readonly hop: readonly number[]
+  /** What a RECLAIM of the item names. */
+  readonly root: Reclaimable
   readonly final: number
   readonly accused: number
   /** By session: the first seq that a FORK cut; 0: none. */
@@ -92,6 +101,11 @@ export class Views {
       claim: owners.map(({ hash }) => book.idOf(hash as never)),
       epoch: owners.map(({ epoch }) => epoch),
       hop: owners.map(({ hop }) => hop),
+      root: {
+        claim: facts.rooted.map(({ hash }) => book.idOf(hash as never)),
+        epoch: facts.rooted.map(({ epoch }) => epoch),
+        hop: facts.rooted.map(({ hop }) => hop),
+      },
       final: facts.final,
       accused: facts.accused,
       cut,

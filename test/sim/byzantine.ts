@@ -238,7 +238,7 @@ export class ByzantineBrain implements Brain {
     }
   }
 
-  /** Grants its own range to one, and tells the other half that it granted it to another; once. */
+  /** Grants its own range to one, and tells the other half that it granted it to another; or two DONEs likewise. Once. */
   private fork(job: JobId, known: Known): void {
     const { process } = this
     const feed = process.ownFeed(job)
@@ -247,11 +247,13 @@ export class ByzantineBrain implements Brain {
       return
     }
     const own = [...known.fold.owners].find(({ owner }) => owner === process.facts.session)
-    const [a, b] = [this.doubleGrant(own), this.doubleGrant(own)]
-    if (a === undefined || b === undefined) {
+    if (own === undefined) {
       this.hoard(job, known)
       return
     }
+    const [a, b] = this.prng.chance(0.5)
+      ? [this.doubleGrant(own), this.doubleGrant(own)]
+      : [this.stolenWork(own, own.hash), this.stolenWork(own, ZERO_HASH)]
     const twin = process.world.book.fork(feed, known.seq)
     const second = this.seal(job, known, b)
     const first = this.write(job, known, a)
@@ -265,9 +267,8 @@ export class ByzantineBrain implements Brain {
     })
   }
 
-  private doubleGrant(own: OwnerSpan | undefined): EntryBody | undefined {
+  private doubleGrant(own: OwnerSpan): EntryBody {
     const to = this.someSession()
-    if (own === undefined) return undefined
     const { lo, hi, hash: parent, epoch, hop } = own
     return { type: 'grant', to, ranges: [{ lo, hi, parent, epoch, hop: hop + 1 }] }
   }

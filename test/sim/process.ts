@@ -173,7 +173,10 @@ export class Process {
           this.outbox.push(effect)
       }
     }
-    if (locals !== undefined) for (const effect of locals) this.perform(effect)
+    if (locals !== undefined) {
+      for (const effect of locals) this.perform(effect)
+      if (world.options.checked) for (const effect of locals) this.checkOwned(effect)
+    }
     if (this.outbox.length > 0) this.flush()
   }
 
@@ -304,6 +307,15 @@ export class Process {
     for (const span of change.ownersPut) this.owners.set(span.lo, span)
     for (const lo of change.doneRemoved) this.dones.delete(lo)
     for (const span of change.donePut) this.dones.set(span.lo, span)
+  }
+
+  /** I5: what runs here, and is no copy, is this session's by its own views. */
+  private checkOwned(effect: SchedulerEffect): void {
+    if (effect.type !== 'startChunk' || effect.speculative || !this.host.honest) return
+    for (const { lo, hi, owner } of this.owners.values()) {
+      if (hi <= effect.lo || lo >= effect.hi || owner === this.facts.session) continue
+      this.world.truth.problem(`${this.name} starts ${effect.lo}..${effect.hi}, not all its own`)
+    }
   }
 
   private setTimer(name: string, at: number): void {

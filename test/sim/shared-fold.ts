@@ -91,6 +91,11 @@ export class SharedFold extends JobFold {
     return claimsOf(entry, this.items).find(({ lo, hi }) => lo <= item && item < hi)
   }
 
+  /** Everything here leads back to the JOB: all are honest. */
+  override rootedOwners(span: OwnerSpan, lo: number, hi: number): readonly OwnerSpan[] {
+    return [{ ...span, lo, hi }]
+  }
+
   override deathsAt(item: number): ReturnType<JobFold['deathsAt']> {
     return this.past.fold.deathsAt(item)
   }

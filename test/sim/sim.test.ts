@@ -58,7 +58,7 @@ describe('a calm mesh: 20-200 ms, 1 % loss, speeds over a factor of 10', () => {
 
   it('100 peers: no lease ends, 10 heartbeats a second or less come in anywhere', () => {
     const report = run({ seed: 1, peers: 100, items: 100_000, idealSeconds: 20, checked: false })
-    expect(report.ratio).toBeLessThan(1.15)
+    expect(report.ratio).toBeLessThan(1.2)
     expect(report.leasesEnded).toBe(0)
     expect(report.heartbeats).toBeLessThanOrEqual(10.5)
   })

@@ -11,6 +11,8 @@ const STUCK_LEASES = 12
 const STUCK_MS = 60_000
 /** What is on its way when the last peer knows the end has arrived by then. */
 const DRAIN_MS = 3_000
+/** A small scenario has some ten thousand events; with so many its peers keep each other busy. */
+const MAX_EVENTS = 3_000_000
 /** After the end peers meet until all hold the same; what that brings up may run again. */
 const MAX_MEETINGS = 6
 
@@ -83,6 +85,10 @@ function runUntil(world: World, limit: number, done: () => boolean): void {
   // Looking at every peer after each event would cost more than the event.
   for (let look = 0; world.clock.now < limit; look += 1) {
     if (look % 64 === 0 && done()) return
+    if (world.options.checked && look > MAX_EVENTS) {
+      world.truth.problem(`${MAX_EVENTS} events, and no end`)
+      return
+    }
     if (!world.clock.step()) return
   }
 }

@@ -44,6 +44,9 @@ export class Workers {
     const { world, host } = process
     if (this.running.size >= host.facts.slots)
       world.truth.problem(`${process.name}: too many chunks`)
+    if (speculative && !world.options.speculate) {
+      world.truth.problem(`${process.name} runs a copy, which the job forbids`)
+    }
     const { clock, workload } = world
     const { speed } = host.facts
     const reach = workload.reach(lo, hi, budgetMs * speed)

@@ -10,9 +10,9 @@ import { FeedWriter, peerOf, recordOf, specOf } from '../store/writers.ts'
 import { mutateBytes } from './mutate.ts'
 import { mutateCbor } from './mutate-cbor.ts'
 import { Random } from './random.ts'
+import { SEED } from './seed.ts'
 
 /** Rows of the database that a disk changed: what was written is read, or told as damaged; a peer is never blamed for it. */
-const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const CASES = Math.max(400, 60 * Number(process.env.MESH_FUZZ_SECONDS ?? 0))
 const self = peerOf('self')
 const other = peerOf('other')

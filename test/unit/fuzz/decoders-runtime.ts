@@ -25,10 +25,14 @@ const piece = fc.record({
   sizeBytes: fc.integer({ min: 1000, max: 1_000_000 }),
 })
 
+/** No value with such a property can be sent. */
+const key = fc.string().filter((name) => name !== '__proto__')
+
 /** What a structured clone carries: types that msgpack has of itself, and those that msgpackr adds. */
 const value = fc.oneof(
-  fc.jsonValue(),
+  fc.jsonValue().filter((json) => !JSON.stringify(json).includes('__proto__')),
   fc.object({
+    key,
     withBigInt: true,
     withDate: true,
     withMap: true,

@@ -8,6 +8,7 @@ import { decodeEntry, decodeHeader, encodeEntry } from '../../../src/store/entry
 import { readForkProof } from '../../../src/store/fork-proof.ts'
 import { readNumber } from '../../../src/store/keys.ts'
 import { readLevelLog } from '../../../src/store/level-log.ts'
+import { readBatch } from '../../../src/store/level-table.ts'
 import {
   doneSpanValue,
   entryValue,
@@ -74,6 +75,12 @@ const proofs = fc
     return [encodeRun(one.run(at)), encodeRun(two.run(at))] as const
   })
 const verify = createVerifier()
+
+/** Each value under a key of one byte, as LevelDB writes a batch: behind 12 bytes that nobody reads. */
+function levelBatch(values: readonly Uint8Array[]): Uint8Array {
+  const rows = values.flatMap((value, i) => [Buffer.from([1, 1, i, value.length]), value])
+  return new Uint8Array(Buffer.concat([Buffer.alloc(12), ...rows]))
+}
 
 /** Records as LevelDB writes them, each in one fragment: masked CRC-32C, length, type, data. */
 function levelLog(records: readonly Uint8Array[]): Uint8Array {
@@ -227,6 +234,16 @@ export const storeDecoders: readonly Decoder[] = [
         throw new Error('none read')
       return [records.map(({ length }) => length), damage]
     },
+    codes: [],
+    canonical: false,
+  }),
+  decoder({
+    name: 'batch in a log of LevelDB',
+    covers: ['src/store/level-table.ts#readBatch'],
+    form: 'bytes',
+    values: fc.array(fc.uint8Array({ maxLength: 40 }), { minLength: 1, maxLength: 5 }),
+    write: levelBatch,
+    read: (bytes) => readBatch(buffer(bytes)),
     codes: [],
     canonical: false,
   }),

@@ -9,9 +9,9 @@ import { readDueRepair } from '../../../src/store/level-repair.ts'
 import { loadMesh } from '../../../src/store/mesh-file.ts'
 import { mutate } from './decoder.ts'
 import { Random } from './random.ts'
+import { SEED } from './seed.ts'
 
 /** The small files of a data folder: a disk, an editor or a backup may have left anything in them. */
-const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const CASES = Math.max(300, 100 * Number(process.env.MESH_FUZZ_SECONDS ?? 0))
 const key = Buffer.alloc(32, 7).toString('base64')
 const text = (value: unknown): Uint8Array => new Uint8Array(Buffer.from(JSON.stringify(value)))

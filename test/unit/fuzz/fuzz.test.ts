@@ -3,6 +3,7 @@ import { isMeshError } from '../../../src/base/errors.ts'
 import { type Decoder, mutate } from './decoder.ts'
 import { decoders } from './decoders.ts'
 import { Random } from './random.ts'
+import { SEED } from './seed.ts'
 
 /**
  * Every decoder that reads from the network or the disk, against valid, damaged and made-up bytes. What must hold: it returns a
@@ -12,7 +13,6 @@ import { Random } from './random.ts'
  * MESH_FUZZ_SECONDS=600 runs longer than CI does; MESH_FUZZ_SEED repeats a run; MESH_FUZZ_ONLY picks rows by name.
  */
 const SECONDS = Number(process.env.MESH_FUZZ_SECONDS ?? 6)
-const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const ONLY = process.env.MESH_FUZZ_ONLY ?? ''
 const chosen = decoders.filter(({ name }) => name.includes(ONLY))
 const BUDGET_MS = (SECONDS * 1000) / chosen.length

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { type Decoder, mutate } from './decoder.ts'
 import { decoders } from './decoders.ts'
 import { Random } from './random.ts'
+import { SEED } from './seed.ts'
 
-const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const MAX_MESSAGE_BYTES = 128
 const CASES = 400
 /** Headers that announce far more than comes: CBOR, msgpack and plain lengths. */

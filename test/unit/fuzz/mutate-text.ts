@@ -80,34 +80,3 @@ export function mutateJson(
     throw error
   }
 }
-
-const STRANGE_TEXT = [
-  '\ud800',
-  '\udfff',
-  '\0',
-  '\u{1f600}',
-  '/',
-  ' ',
-  '%',
-  'ß',
-  '\r\n',
-  '١',
-  '\uFEFF',
-]
-
-/** Changes to text as UTF-16, so that half of a surrogate pair can stand by itself; given and taken as such. */
-export function mutateText(text: string, random: Random, others: readonly string[]): string {
-  let result = text
-  for (let n = 1 + random.int(4); n > 0; n--) {
-    const at = random.int(result.length + 1)
-    const other = random.pick(others)
-    const more = random.pick([
-      random.pick(STRANGE_TEXT),
-      other.slice(random.int(other.length + 1)),
-      result.slice(at, at + 8).repeat(random.count(20)),
-      String.fromCharCode(random.int(0x80)),
-    ])
-    result = result.slice(0, at) + more + result.slice(at + random.pick([0, 0, 1, 8]))
-  }
-  return result
-}

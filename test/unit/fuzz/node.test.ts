@@ -8,12 +8,12 @@ import { ITEMS } from './hostile-mesh.ts'
 import { mutateCbor } from './mutate-cbor.ts'
 import { PeerUnderTest } from './peer-rig.ts'
 import { Random } from './random.ts'
+import { SEED } from './seed.ts'
 
 /**
  * The peer from its messages down to its store, among members that say whatever they like. Nothing that they say is a fault of ours:
  * no exception anywhere, no write that fails, and the books still add up.
  */
-const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const SECONDS = Number(process.env.MESH_FUZZ_SECONDS ?? 3)
 const MESSAGES = 400
 

@@ -28,6 +28,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/identity.ts#loadOrCreateIdentity': 'files.test.ts',
   'src/store/level-repair.ts#readDueRepair': 'files.test.ts',
   'src/store/folder-lock.ts#readLock': 'files.test.ts',
+  'src/store/store-load.ts#loadStore': 'damaged-store.test.ts',
   'src/store/fs-errors.ts#readOnly': 'makes an error',
   'src/client/results.ts#readBatches':
     'takes what decodeSpans read, and reads it with decodeSegments',

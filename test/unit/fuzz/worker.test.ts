@@ -7,9 +7,9 @@ import type { RunFrame } from '../../../src/runtime/worker/frames.ts'
 import type { Death, RunEvents, WorkerProcess } from '../../../src/runtime/worker-process.ts'
 import { mutateBytes } from './mutate.ts'
 import { Random } from './random.ts'
+import { SEED } from './seed.ts'
 
 /** A task can write on the pipe of its worker. Whatever it says there: the chunk ends, and what it tells the peer makes sense. */
-const SEED = Number(process.env.MESH_FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const CASES = Math.max(1_000, 500 * Number(process.env.MESH_FUZZ_SECONDS ?? 0))
 const NUMBERS = [Number.NaN, -1, 0, 0.5, 1, 5, 10, 11, 1e300, Number.POSITIVE_INFINITY, 2 ** 53]
 const STRANGERS = [...NUMBERS, '5', 5n, null, undefined, [], {}, true, -0, new Map(), '\ud800']

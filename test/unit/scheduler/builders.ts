@@ -1,5 +1,6 @@
 import { Scheduler } from '../../../src/scheduler/scheduler.ts'
 import type {
+  BlobHash,
   Entry,
   EntryBody,
   EntryHash,
@@ -82,6 +83,14 @@ export class Feed {
 
   reclaim(lo: number, hi: number, parent: Entry, epoch = 1): Entry {
     return this.write({ type: 'reclaim', ranges: [{ lo, hi, parent: parent.hash, epoch }] })
+  }
+
+  /** Its values are a blob. */
+  doneElsewhere(lo: number, hi: number, parent: Entry): Entry {
+    const hash = 'b'.repeat(64) as BlobHash
+    const result = { kind: 'blob', hash, sizeBytes: 5_000, keepers: [this.facts.peer] } as const
+    const times = { failed: 0, elapsedMs: 1, chunks: 1 }
+    return this.write({ type: 'done', ranges: [{ lo, hi, parent: parent.hash, ...times, result }] })
   }
 
   done(lo: number, hi: number, parent: Entry | EntryHash, failed = 0): Entry {

@@ -228,7 +228,7 @@ describe('the fold of a job log', () => {
   it('reopens what is LOST, and takes another DONE for it', () => {
     const [alice, bob] = [a(), b()]
     const job = alice.job(10)
-    const done = alice.done(0, 10, job)
+    const done = alice.doneElsewhere(0, 10, job)
     const lost = bob.write({ type: 'lost', ranges: [{ lo: 2, hi: 5, done: done.hash }] })
     const { fold } = observe([job, lost, done])
     expect([...fold.final.ranges()]).toEqual([

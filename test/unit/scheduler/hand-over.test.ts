@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { rendezvousRank } from '../../../src/scheduler/rendezvous.ts'
-import type { SessionId } from '../../../src/scheduler/types.ts'
+import type { BlobHash, SessionId } from '../../../src/scheduler/types.ts'
 import { Bench, Feed, factsOf, JOB } from './builders.ts'
 
 describe('a peer that stops', () => {
@@ -145,7 +145,16 @@ describe('a process that starts again', () => {
   it('I9: goes on with its own feed when a job is loaded again in one session', () => {
     const bench = new Bench()
     bench.submit(1)
-    bench.end(bench.find('startChunk').chunk, 1, 1)
+    const { chunk } = bench.find('startChunk')
+    bench.end(chunk, 1, 1, 5_000)
+    const keepers = [bench.self.peer]
+    const result = {
+      kind: 'blob',
+      hash: 'b'.repeat(64) as BlobHash,
+      sizeBytes: 5_000,
+      keepers,
+    } as const
+    bench.on({ type: 'chunkPlaced', chunk, result })
     bench.scheduler.forget(JOB)
     const mine = [...bench.entries]
     bench.on({ type: 'jobLoaded', entries: mine })

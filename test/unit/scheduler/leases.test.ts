@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { PeerFacts, SessionId } from '../../../src/scheduler/types.ts'
+import type { BlobHash, EntryHash, PeerFacts, SessionId } from '../../../src/scheduler/types.ts'
 import { ZERO_HASH } from '../../../src/scheduler/types.ts'
 import { Bench, Feed, factsOf, JOB } from './builders.ts'
 
@@ -394,6 +394,45 @@ describe('a peer that takes no work for now', () => {
   })
 })
 
+describe('a job that is not this peer’s to freeze', () => {
+  it('huge epochs count only where they lead back to the JOB', () => {
+    const bench = new Bench(factsOf('self', { slots: 1 }))
+    bench.submit(100)
+    const liar = new Feed(factsOf('liar'))
+    const nowhere = { hash: '7'.repeat(64) as EntryHash } as never
+    const grant = liar.grant(0, 100, nowhere, liar.facts.session, 2 ** 32 - 1)
+    bench.receive(grant, liar.reclaim(0, 100, grant, 2 ** 32))
+    expect(bench.view.mine + bench.view.runningHere[0]!.hi).toBe(100)
+    // Nor may a chain of epochs that nobody made be handed on.
+    bench.receive(liar.grant(0, 100, nowhere, liar.facts.session, 1))
+    expect(bench.view.mine + bench.view.runningHere[0]!.hi).toBe(100)
+  })
+})
+
+describe('a peer that starts again', () => {
+  const restarted = (): Bench => {
+    const before = new Feed(factsOf('self', { slots: 1 }))
+    const self = { ...before.facts, session: 'e'.repeat(32) as SessionId, sessionNumber: 9 }
+    const bench = new Bench(self, { expectsPeers: true })
+    bench.on({ type: 'jobLoaded', entries: [before.job(100)] })
+    return bench
+  }
+
+  it('hears what others took before it reclaims its own', () => {
+    const bench = restarted()
+    bench.pass(2_000)
+    expect(bench.entries).toEqual([])
+    bench.on({ type: 'jobSynced', job: JOB })
+    expect(bench.entries.map(({ body }) => body.type)).toContain('reclaim')
+  })
+
+  it('does not wait for ever', () => {
+    const bench = restarted()
+    bench.pass(6_100)
+    expect(bench.entries.map(({ body }) => body.type)).toContain('reclaim')
+  })
+})
+
 describe('a forked feed', () => {
   it('is cut by an entry that carries the proof, once', () => {
     const other = new Feed(factsOf('other'))
@@ -417,10 +456,25 @@ describe('a forked feed', () => {
 })
 
 describe('LOST', () => {
-  it('opens the items of a result that nobody holds, and they run again', () => {
+  it('of values that stand in the log itself breaks a rule, and changes nothing', () => {
     const bench = new Bench(factsOf('self', { slots: 1 }))
     bench.submit(10, { chunkSize: 10 })
     bench.end(bench.find('startChunk').chunk, 10, 5)
+    const done = bench.scheduler.doneAt(JOB, 0)!.hash
+    const liar = new Feed(factsOf('liar'))
+    bench.receive(liar.write({ type: 'lost', ranges: [{ lo: 0, hi: 10, done }] }))
+    expect(bench.all('breach')).toHaveLength(1)
+    expect(bench.view.state).toBe('finished')
+  })
+
+  it('opens the items of a result that nobody holds, and they run again', () => {
+    const bench = new Bench(factsOf('self', { slots: 1 }))
+    bench.submit(10, { chunkSize: 10 })
+    const { chunk } = bench.find('startChunk')
+    bench.end(chunk, 10, 5, 5_000)
+    const hash = '5'.repeat(64) as BlobHash
+    const result = { kind: 'blob', hash, sizeBytes: 5_000, keepers: [bench.self.peer] } as const
+    bench.on({ type: 'chunkPlaced', chunk, result })
     expect(bench.all('jobFinished')).toHaveLength(1)
     const done = bench.scheduler.doneAt(JOB, 0)!.hash
     bench.on({ type: 'resultLost', job: JOB, lo: 0, hi: 10, done })

@@ -114,6 +114,22 @@ describe('a LevelDB folder', () => {
     })
   })
 
+  it('of small size is read whole, a large one when asked to', async () => {
+    const dir = await levelFolder(SIZES)
+    const db = new Level<Buffer, Buffer>(dir, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
+    await db.open()
+    await db.close()
+    const table = join(dir, (await readdir(dir)).find((name) => name.endsWith('.ldb'))!)
+    const bytes = await readFile(table)
+    bytes[100]! ^= 1
+    await writeFile(table, bytes)
+    expect(await inspectLevel(dir, bytes.length)).toMatchObject({
+      reason: expect.stringMatching(/table \d+ was changed/),
+      indexOnly: false,
+    })
+    expect(await inspectLevel(dir, bytes.length - 1)).toEqual({ state: 'whole' })
+  })
+
   it('with a manifest of anything is damaged', async () => {
     const dir = await levelFolder([1])
     const manifest = join(dir, (await readdir(dir)).find((name) => name.startsWith('MANIFEST'))!)

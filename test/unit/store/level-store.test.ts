@@ -149,6 +149,15 @@ describe('level store over restarts', () => {
     await expect(store.blobs.get(hash)).rejects.toMatchObject({ code: 'ERR_MESH_RESULT_LOST' })
   })
 
+  it('marks its folder while it is open: who finds the mark looks closer', async () => {
+    const dir = await tempDir()
+    const mark = join(dir, 'db.open')
+    const store = await open(dir)
+    expect(existsSync(mark)).toBe(true)
+    await store.close()
+    expect(existsSync(mark)).toBe(false)
+  })
+
   it('lets only its owner read the data', async () => {
     const dir = await tempDir()
     await open(dir)
