@@ -27,7 +27,11 @@ export function eventsBetween(
 ): string[] {
   const now = viewOf(peers, jobs)
   const lines: string[] = []
-  for (const [id, peer] of now.peers) if (!before.peers.has(id)) lines.push(cameLine(peer))
+  for (const [id, peer] of now.peers) {
+    const was = before.peers.get(id)
+    if (was === undefined) lines.push(cameLine(peer, 'is here'))
+    else if (was.session !== peer.session) lines.push(cameLine(peer, 'has started again'))
+  }
   for (const [id, peer] of before.peers) {
     const after = now.peers.get(id)
     if (after === undefined) {
@@ -55,9 +59,9 @@ export function eventsBetween(
     : lines
 }
 
-function cameLine(peer: PeerInfo): string {
+function cameLine(peer: PeerInfo, how: string): string {
   const lends = peer.slots === 0 ? 'lends nothing' : `lends ${plural(peer.slots, 'core')}`
-  return `+ peer ${peer.short} ${nameOf(peer)} is here, ${lends} (${printable(peer.address, 64)})`
+  return `+ peer ${peer.short} ${nameOf(peer)} ${how}, ${lends} (${printable(peer.address, 64)})`
 }
 
 function endLine(job: JobInfo, wallClock: number): string {

@@ -118,6 +118,7 @@ export function infoOf(
   return {
     id: advert.peer,
     short: advert.peer.slice(0, 8),
+    session: advert.session,
     name: advert.name,
     self: seen.self,
     address: seen.link?.address ?? '',

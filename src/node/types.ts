@@ -16,6 +16,8 @@ export interface PeerInfo {
   /** 64 hex characters; `short` is its first 8. */
   readonly id: string
   readonly short: string
+  /** Its process, in 32 hex characters: another one each time that it starts. */
+  readonly session: string
   readonly name: string
   readonly self: boolean
   /** 'direct' or the address of a relay some day; '' for self. */

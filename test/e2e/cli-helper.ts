@@ -26,6 +26,9 @@ export interface Running {
   readonly end: Promise<Finished>
 }
 
+/** Longest wait for words; shorter than a test may take, so that a failure shows what was said instead. */
+const SAYS_MS = 40_000
+
 /** Real `mesh` processes and temporary folders, all gone after `dispose()`. */
 export class Bench {
   readonly dir: string
@@ -87,20 +90,23 @@ export class Bench {
     })
     const says = (which: 'out' | 'err', pattern: RegExp): Promise<RegExpExecArray> =>
       new Promise((resolve, reject) => {
+        const fail = (how: string): void => {
+          const said = `${text.out}\n${text.err}`
+          reject(new Error(`\`mesh ${argv.join(' ')}\` ${how} ${pattern}:\n${said}`))
+        }
+        const timer = setTimeout(() => fail('has not said'), SAYS_MS)
         const look = (): void => {
           const match = pattern.exec(text[which])
           if (match === null) return
+          clearTimeout(timer)
           waiting.delete(look)
           resolve(match)
         }
         waiting.add(look)
         look()
         void end.then(() => {
-          reject(
-            new Error(
-              `\`mesh ${argv.join(' ')}\` ended without ${pattern}:\n${text.out}\n${text.err}`,
-            ),
-          )
+          clearTimeout(timer)
+          fail('ended without')
         })
       })
     return {

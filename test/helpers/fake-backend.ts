@@ -103,6 +103,7 @@ export class FakeBackend implements MeshBackend {
     return [
       {
         id: 'ab'.repeat(32),
+        session: 'a'.repeat(32),
         short: 'abababab',
         name: 'fäke',
         self: true,

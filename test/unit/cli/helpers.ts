@@ -20,6 +20,7 @@ export function peerInfo(change: Partial<PeerInfo> = {}): PeerInfo {
   return {
     id,
     short: id.slice(0, 8),
+    session: 'a'.repeat(32),
     name: 'laptop',
     self: true,
     address: '',

@@ -23,6 +23,11 @@ test('peers come and go', () => {
     '- peer 77777777 tower is gone',
     '- peer 88888888 pi is gone',
   ])
+  // Between two looks it went and came back.
+  const again = { ...tower, session: 'b'.repeat(32) }
+  expect(eventsBetween(after, [self, again, idle], [], WALL_CLOCK)).toEqual([
+    '+ peer 77777777 tower has started again, lends 4 cores (/ip4/127.0.0.1/tcp/9)',
+  ])
 })
 
 test('jobs start and finish, each told once', () => {
