@@ -6,8 +6,9 @@ import { dataFlag } from '../lib/come-back.ts'
 import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { formatBytes, formatCount, plural, printable } from '../lib/format.ts'
+import { tellHandOn } from '../lib/hand-on.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
-import { EVENT_POLL_MS, HAND_ON_TELL_MS } from '../lib/limits.ts'
+import { EVENT_POLL_MS } from '../lib/limits.ts'
 import { eventsBetween, viewOf } from '../lib/mesh-events.ts'
 import {
   type CommonOptions,
@@ -34,10 +35,6 @@ interface JoinFlags extends CommonOptions {
   readonly minFree?: number
   readonly lease?: number
 }
-
-type OnHandOn = (
-  tell: (progress: { readonly bytesLeft: number; readonly bytesTotal: number }) => void,
-) => () => void
 
 export function register(program: Command, app: App): void {
   const command = program
@@ -141,7 +138,6 @@ async function run(
   const own = backend as MeshBackend & {
     readonly left?: Promise<void>
     readonly failure?: Error
-    readonly onHandOn?: OnHandOn
   }
   const { left } = own
   const asked = await Promise.race([
@@ -150,7 +146,7 @@ async function run(
     ...(flags.json === true ? [] : [tellEvents(context, backend, interrupt.signal)]),
   ])
   if (asked !== 'left') note(context, 'leaving (Ctrl-C again: at once)', flags.json)
-  const telling = tellHandOn(context, own, flags.json === true)
+  const telling = tellHandOn(context, backend, flags.json === true)
   await backend.close()
   telling()
   if (own.failure !== undefined) throw own.failure
@@ -165,27 +161,6 @@ function tellRepair(context: Context, repair: NonNullable<MeshStatus['repair']>)
     `the store was damaged (${repair.reason}) and was repaired: ${formatCount(repair.entriesKept)} entries kept${dropped}; what is missing is pulled from other peers`,
   )
   note(context, `the damaged one is kept in ${repair.copy}`)
-}
-
-/** Says, while the peer leaves, what it still hands on. Returns what ends the telling. */
-function tellHandOn(
-  context: Context,
-  { onHandOn }: { readonly onHandOn?: OnHandOn },
-  silent: boolean,
-): () => void {
-  let toldAt = Number.NEGATIVE_INFINITY
-  return (
-    onHandOn?.(({ bytesLeft }) => {
-      if (bytesLeft === 0 || context.now() - toldAt < HAND_ON_TELL_MS) return
-      toldAt = context.now()
-      const size = formatBytes(bytesLeft)
-      note(
-        context,
-        `waiting to hand on ${size} of results that only this peer has; Ctrl-C again to leave at once`,
-        silent,
-      )
-    }) ?? (() => {})
-  )
 }
 
 /** Prints what comes and goes until the peer stops or the user asks. */

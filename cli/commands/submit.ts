@@ -6,6 +6,7 @@ import { dataFlag, otherPeers } from '../lib/come-back.ts'
 import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { followJob } from '../lib/follow.ts'
+import { tellHandOn } from '../lib/hand-on.ts'
 import { checkInput, chooseInput, type InputFlags, type InputSource } from '../lib/input.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
 import type { Library, SubmitOptions } from '../lib/library.ts'
@@ -97,12 +98,16 @@ async function submit(
     library.checkOptions(options)
     if (flags.ticket !== undefined) await library.checkTicket(flags.ticket)
     const session = await attachOrStart(context, dataDir, peerOptions(flags))
-    return await withSession(session, async () => {
-      if (!session.embedded && flags.ticket !== undefined) {
-        await library.checkSameMesh(session.backend, flags.ticket)
-      }
-      return await run(context, session, library, { task, source, options, flags, interrupt })
-    })
+    return await withSession(
+      session,
+      async () => {
+        if (!session.embedded && flags.ticket !== undefined) {
+          await library.checkSameMesh(session.backend, flags.ticket)
+        }
+        return await run(context, session, library, { task, source, options, flags, interrupt })
+      },
+      () => tellHandOn(context, session.backend, flags.json === true),
+    )
   } finally {
     interrupt.dispose()
   }

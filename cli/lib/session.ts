@@ -73,15 +73,18 @@ export async function attachOrRead(
   return await attachOrStart(context, dataDir, { cores: 0, mdns: false })
 }
 
-/** Runs `use` with the session and lets go of it, whatever happens. */
+/** Runs `use` with the session and lets go of it, whatever happens; `closing` tells of that while it goes on. */
 export async function withSession<T>(
   session: Session,
   use: (session: Session) => Promise<T>,
+  closing?: () => () => void,
 ): Promise<T> {
   try {
     return await use(session)
   } finally {
+    const closed = closing?.()
     await session.backend.close()
+    closed?.()
   }
 }
 

@@ -85,7 +85,7 @@ export const MAX_WARNINGS = 20
 // ---------------------------------------------------------------- results and input on several peers
 
 /** Peers that hold each result when the job does not say, and the most it may ask for (a DONE names at most 8 keepers). */
-export const DEFAULT_REPLICAS = 2
+export { DEFAULT_REPLICAS } from '../scheduler/limits.ts'
 export const MAX_REPLICAS = 8
 /** After the first receipt the other keepers get so long, and a second more for each megabyte; what is missing is copied later. */
 export const PLACE_PATIENCE_MS = 2_000
