@@ -19,7 +19,7 @@ export function cautiousSize(
   if (starts.length === 0) return Number.POSITIVE_INFINITY
   const smallest = Math.min(...starts.map((start) => start.hi - start.lo))
   const sessions = new Set(starts.map(({ session }) => session))
-  if (sessions.size >= MAX_DEATHS - 1 && smallest === 1) return undefined
+  if (sessions.size >= MAX_DEATHS && smallest === 1) return undefined
   return sessions.size === 1 ? Math.max(1, Math.ceil(smallest / DEATH_SPLIT)) : 1
 }
 

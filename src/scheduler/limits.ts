@@ -136,7 +136,7 @@ export const MAX_SLOW_CHUNKS = 64
 
 /** From this epoch on a chunk is announced by a START before it runs: its range has outlived an owner. */
 export const START_EPOCH = 1
-/** An item is given up when so many owners were lost with it: the first one, and the others after a START, the last one of the item alone. */
+/** An item is given up when so many sessions were lost after they announced it, one of them with that item alone. */
 export const MAX_DEATHS = 3
 /** A chunk that a session was lost on is cut into so many, then into items. */
 export const DEATH_SPLIT = 16

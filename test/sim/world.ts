@@ -81,7 +81,7 @@ export const DEFAULTS: SimOptions = {
 }
 
 /** Sessions that an item may end. */
-const DEATHS = 2
+const DEATHS = 3
 /** As src/node: version vectors to one neighbour, adverts to all. */
 const ANTI_ENTROPY_MS = 5_000
 const ADVERT_MS = 15_000
@@ -273,7 +273,7 @@ export class World {
     }
   }
 
-  /** FAIL is right only where so many sessions died after they had announced the item, the first owner aside (docs/protocol.md, "Work"). */
+  /** FAIL is right only where so many sessions died after they had announced the item (docs/protocol.md, "Work"). */
   checkFail(by: Process, entry: Entry): void {
     if (entry.body.type !== 'fail' || !this.options.checked) return
     for (const { lo, hi } of entry.body.ranges) {
