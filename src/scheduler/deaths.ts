@@ -1,8 +1,14 @@
 import type { Core } from './core.ts'
 import { flushDone } from './done-queue.ts'
 import type { JobRun } from './job-run.ts'
-import { DEATH_SPLIT, MAX_DEATHS, MAX_GRANT_RANGES, START_EPOCH } from './limits.ts'
-import type { EntryHash, OwnerSpan, Range } from './types.ts'
+import {
+  CERTAIN_DEATH_MS,
+  DEATH_SPLIT,
+  MAX_DEATHS,
+  MAX_GRANT_RANGES,
+  START_EPOCH,
+} from './limits.ts'
+import type { EntryHash, OwnerSpan, Range, SessionId } from './types.ts'
 
 /** What the STARTs say of the range that comes next: run so many items at most; undefined: the first item is given up. */
 export function cautiousSize(
@@ -19,8 +25,18 @@ export function cautiousSize(
   if (starts.length === 0) return Number.POSITIVE_INFINITY
   const smallest = Math.min(...starts.map((start) => start.hi - start.lo))
   const sessions = new Set(starts.map(({ session }) => session))
-  if (sessions.size >= MAX_DEATHS && smallest === 1) return undefined
+  const certain = starts.filter(({ session }) => isCertain(core, session))
+  const alone = certain.some((start) => start.hi - start.lo === 1)
+  if (alone && new Set(certain.map(({ session }) => session)).size >= MAX_DEATHS) return undefined
   return sessions.size === 1 ? Math.max(1, Math.ceil(smallest / DEATH_SPLIT)) : 1
+}
+
+/** Silence alone may be a split of the network: it must last. */
+function isCertain(core: Core, session: SessionId): boolean {
+  const lease = core.leases.get(session)
+  if (lease?.ended === undefined) return false
+  if (lease.ended === 'gone' || lease.ended === 'restarted') return true
+  return core.now - lease.endedAt >= CERTAIN_DEATH_MS
 }
 
 /** An item that ended every session that ran it is given up: it must not end them all (docs/protocol.md, "Work"). */

@@ -201,6 +201,11 @@ export class JobFold {
     return this.marks.deathsAt(item)
   }
 
+  /** Sessions that wrote a START. */
+  starters(): Iterable<SessionId> {
+    return this.marks.starters()
+  }
+
   /** FAILs without a DONE over them, in item order. */
   failures(): FailedSpan[] {
     return this.marks.failures(this.dones)

@@ -129,9 +129,9 @@ function newLease(core: Core, session: SessionId, peer: PeerId | undefined): Lea
   return lease
 }
 
-/** Sessions that own something and that nobody has spoken of get a lease too: they may have died before this peer came. */
+/** Sessions that own or START something and that nobody has spoken of get a lease too: they may have died before this peer came. */
 export function adoptOwners(core: Core, run: JobRun): void {
-  for (const session of run.fold.openOf.keys()) {
+  for (const session of [...run.fold.openOf.keys(), ...run.fold.starters()]) {
     if (session === core.self.session || session === NOBODY) continue
     if (!core.leases.has(session) && !core.predecessors.has(session))
       newLease(core, session, undefined)

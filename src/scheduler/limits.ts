@@ -138,6 +138,8 @@ export const MAX_SLOW_CHUNKS = 64
 export const START_EPOCH = 1
 /** An item is given up when so many sessions were lost after they announced it, one of them with that item alone. */
 export const MAX_DEATHS = 3
+/** A session that was only silent counts as lost with an item after so long: most splits of a network are over by then. */
+export const CERTAIN_DEATH_MS = 120_000
 /** A chunk that a session was lost on is cut into so many, then into items. */
 export const DEATH_SPLIT = 16
 

@@ -45,6 +45,10 @@ export class Marks {
     this.reclaims.clear()
   }
 
+  starters(): Iterable<SessionId> {
+    return this.starts.keys()
+  }
+
   /** Last STARTs over an item whose session was given up by another one: what it owned the item by was RECLAIMed. */
   deathsAt(item: number): StartMark[] {
     const deaths: StartMark[] = []

@@ -96,6 +96,10 @@ export class SharedFold extends JobFold {
     return [{ ...span, lo, hi }]
   }
 
+  override starters(): Iterable<SessionId> {
+    return this.past.fold.starters()
+  }
+
   override deathsAt(item: number): ReturnType<JobFold['deathsAt']> {
     return this.past.fold.deathsAt(item)
   }

@@ -75,7 +75,7 @@ export function simulate(options: Partial<SimOptions>, faults: Faults = NO_FAULT
   runUntil(world, limit, ended)
   const messages = { ...world.network.sent }
   const seconds = (world.clock.now - submitMs) / 1000
-  if (allEnded(world, job)) meet(world, job, limit)
+  if (allEnded(world, job)) meet(world, job, world.clock.now + patience)
   check(world, job)
   const seen = makespan ?? Number.POSITIVE_INFINITY
   return report(world, job, { seen, messages, seconds, started })

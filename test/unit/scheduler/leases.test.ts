@@ -352,32 +352,47 @@ describe('speculation', () => {
 })
 
 describe('a range that two owners were lost with', () => {
-  it('is announced by a START before it runs, and an item that ended three sessions is given up', () => {
-    const bench = new Bench(factsOf('self', { slots: 1 }))
-    const author = new Feed(factsOf('author', { slots: 0 }))
-    const job = author.job(64, [{ lo: 0, hi: 64, to: factsOf('a').session }])
-    const victims = ['b', 'c', 'd', 'e'].map((name) => new Feed(factsOf(name)))
-    bench.receive(job)
-    let parent = job
-    victims.forEach((feed, i) => {
-      const reclaim = feed.reclaim(0, 64, parent, i + 1)
-      bench.receive(reclaim)
-      const hi = i === 1 ? 32 : 1
-      if (i > 0) {
-        bench.receive(feed.write({ type: 'start', ranges: [{ lo: 0, hi, parent: reclaim.hash }] }))
+  it.each([
+    { how: 'whose ports refuse', refused: true, given: true },
+    { how: 'that are only silent', refused: false, given: false },
+  ])(
+    'is announced by a START before it runs; an item that ended three sessions $how: given up $given',
+    ({ refused, given }) => {
+      const bench = new Bench(factsOf('self', { slots: 1 }))
+      const author = new Feed(factsOf('author', { slots: 0 }))
+      const job = author.job(64, [{ lo: 0, hi: 64, to: factsOf('a').session }])
+      const victims = ['b', 'c', 'd', 'e'].map((name) => new Feed(factsOf(name)))
+      bench.receive(job)
+      let parent = job
+      victims.forEach((feed, i) => {
+        const reclaim = feed.reclaim(0, 64, parent, i + 1)
+        bench.receive(reclaim)
+        const hi = i === 1 ? 32 : 1
+        if (i > 0) {
+          bench.receive(
+            feed.write({ type: 'start', ranges: [{ lo: 0, hi, parent: reclaim.hash }] }),
+          )
+        }
+        parent = reclaim
+      })
+      // Their leases end, and it is this peer's turn.
+      for (const { facts } of [author, ...victims]) {
+        bench.see(facts)
+        bench.on({ type: 'peerGone', peer: facts.peer, refused: refused || facts === author.facts })
       }
-      parent = reclaim
-    })
-    // All of them are unknown: their leases run out, and it is this peer's turn.
-    bench.see(author.facts)
-    bench.on({ type: 'peerGone', peer: author.facts.peer, refused: true })
-    bench.pass(25_000)
-    const fail = bench.entries.find(({ body }) => body.type === 'fail')?.body
-    expect(fail).toMatchObject({ ranges: [{ lo: 0, hi: 1, code: 'ERR_MESH_WORKER_DIED' }] })
-    const start = bench.entries.find(({ body }) => body.type === 'start')?.body
-    expect(start).toMatchObject({ type: 'start' })
-    expect([...bench.scheduler.failures(JOB)]).toMatchObject([{ lo: 0, hi: 1 }])
-  })
+      bench.pass(25_000)
+      const fail = bench.entries.find(({ body }) => body.type === 'fail')?.body
+      if (!given) {
+        expect(fail).toBeUndefined()
+        expect(bench.view.runningHere).toMatchObject([{ lo: 0, hi: 1 }])
+        return
+      }
+      expect(fail).toMatchObject({ ranges: [{ lo: 0, hi: 1, code: 'ERR_MESH_WORKER_DIED' }] })
+      const start = bench.entries.find(({ body }) => body.type === 'start')?.body
+      expect(start).toMatchObject({ type: 'start' })
+      expect([...bench.scheduler.failures(JOB)]).toMatchObject([{ lo: 0, hi: 1 }])
+    },
+  )
 })
 
 describe('a peer that takes no work for now', () => {
