@@ -244,6 +244,7 @@ async function reachTicket(peer: Peer, addresses: readonly string[]): Promise<vo
   const others = addresses.filter((address) => !own.includes(address))
   if (others.length === 0) return
   const failures: unknown[] = []
+  let refused = false
   for (;;) {
     try {
       await Promise.any(others.map((address) => peer.transport.dial(address, signal)))
@@ -251,14 +252,22 @@ async function reachTicket(peer: Peer, addresses: readonly string[]): Promise<vo
     } catch (error) {
       failures.splice(0, Infinity, ...(error instanceof AggregateError ? error.errors : [error]))
     }
-    if (signal.aborted || !failures.some(isBusyMember)) throw worst(failures)
+    if (peer.transport.connected().length > 0) return
+    // Two dials that meet, or a member that is just stopping, look like a stranger once; not twice.
+    const again = failures.some(isBusyMember) || (failures.some(isRefusal) && !refused)
+    if (signal.aborted || !again) throw worst(failures)
+    refused ||= failures.some(isRefusal)
     await pause(REACH_RETRY_MS, signal)
     if (peer.transport.connected().length > 0) return
   }
 }
 
 function worst(failures: readonly unknown[]): unknown {
-  return failures.find((e) => isMeshError(e, 'ERR_MESH_TICKET_REFUSED')) ?? failures[0]
+  return failures.find(isRefusal) ?? failures[0]
+}
+
+function isRefusal(error: unknown): boolean {
+  return isMeshError(error, 'ERR_MESH_TICKET_REFUSED')
 }
 
 /** A member answered, and closed the connection. */

@@ -242,6 +242,8 @@ export class Retention {
     short: boolean,
   ): Promise<{ sweptBlobs: number; sweptBytes: number }> {
     const { store, times, drop } = this.parts
+    // What names a blob may be in entries that were lost with the damage and are still to be pulled.
+    if (store.repair !== undefined && !short) return { sweptBlobs: 0, sweptBytes: 0 }
     const minAgeMs = short ? times.sweepAgeShortMs : times.sweepAgeMs
     this.condemned = this.suspects
     this.suspects = new BlobSet()

@@ -226,6 +226,17 @@ describe('the sweep', () => {
     expect(await rig.store.blobs.has(blob)).toBe(false)
   })
 
+  it('takes nothing after the store was repaired, but when the disk is short', async () => {
+    const store = createMemoryStore({ self: author.peer, sign: author.sign })
+    const rig = new Rig({}, Object.create(store, { repair: { value: {} } }) as Store)
+    const stray = await rig.blob('stray', 7 * HOUR)
+    for (let i = 0; i < 4; i += 1) await rig.pass(HOUR)
+    expect(await rig.store.blobs.has(stray)).toBe(true)
+    rig.short = true
+    for (let i = 0; i < 2; i += 1) await rig.pass(HOUR)
+    expect(await rig.store.blobs.has(stray)).toBe(false)
+  })
+
   it('what somebody wants meanwhile is spared', async () => {
     const rig = new Rig()
     const blob = await rig.blob('wanted', DAY)
