@@ -31,11 +31,11 @@ export const ROOMS = {
     types: ['src/scheduler', 'src/node/types.ts'],
   },
   'src/client': {
-    may: ['src/base', 'src/runtime'],
-    types: ['src/scheduler', 'src/node/types.ts'],
+    may: ['src/base', 'src/runtime', 'src/gpu'],
+    types: ['src/scheduler', 'src/node/types.ts', 'src/gpu/types.ts'],
   },
   'src/index.ts': {
-    may: ['src/base', 'src/client', 'src/runtime', 'src/node'],
+    may: ['src/base', 'src/client', 'src/runtime', 'src/gpu', 'src/node'],
     types: ['src/scheduler'],
   },
   cli: {
@@ -46,8 +46,9 @@ export const ROOMS = {
       'src/node/control',
       'src/node/local-backend.ts',
       'src/node/wire/ticket.ts',
+      'src/gpu/probe.ts',
     ],
-    types: ['src/scheduler', 'src/node/types.ts', 'src/runtime'],
+    types: ['src/scheduler', 'src/node/types.ts', 'src/runtime', 'src/gpu/types.ts'],
   },
   // Examples are what users copy: they see the package by its name and nothing of its inside.
   examples: { may: [] },

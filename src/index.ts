@@ -26,6 +26,17 @@ export type { ItemFailed, ItemResult, Job, ReadOptions } from './client/job.ts'
 export type { ItemFunction, Mesh, TaskLike } from './client/mesh.ts'
 export type { SubmitOptions } from './client/options.ts'
 export type { ItemFailure, ResultBatch } from './client/results.ts'
+export {
+  defineKernel,
+  type Kernel,
+  type KernelArray,
+  type KernelDefinition,
+  type KernelInput,
+  type KernelThis,
+  type Numbers,
+  type PerItem,
+  perItem,
+} from './gpu/define-kernel.ts'
 export type { JobInfo, LogLine, MeshStatus, PeerInfo } from './node/types.ts'
 export {
   defineTask,

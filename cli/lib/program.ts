@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { VERSION } from '../../src/base/version.ts'
+import * as doctor from '../commands/doctor.ts'
 import * as forget from '../commands/forget.ts'
 import * as job from '../commands/job.ts'
 import * as jobs from '../commands/jobs.ts'
@@ -17,7 +18,20 @@ import { reportFailure, reportUsage } from './failure.ts'
 import { isPipeClosed } from './sink.ts'
 
 /** In the order of `mesh --help`: what a newcomer needs first. */
-const COMMANDS = [join, submit, results, status, peers, jobs, job, logs, forget, ticket, leave]
+const COMMANDS = [
+  join,
+  submit,
+  results,
+  status,
+  peers,
+  jobs,
+  job,
+  logs,
+  forget,
+  ticket,
+  leave,
+  doctor,
+]
 
 /** Runs one command line (without node and script); returns the exit code. Never throws. */
 export async function runCli(argv: readonly string[], context: Context): Promise<number> {

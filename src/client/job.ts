@@ -179,6 +179,36 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     return values as O[]
   }
 
+  /**
+   * Of a kernel job: its whole output as one array, x running fastest, and its extents.
+   * @throws ERR_MESH_OPTION_INVALID when the job is no kernel's; ERR_MESH_ITEMS_FAILED; and as `batches()`
+   */
+  async array(
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<{ readonly data: Float32Array; readonly size: readonly number[] }> {
+    const { output: size } = await this.info()
+    if (size === null) {
+      throw new MeshError(
+        'ERR_MESH_OPTION_INVALID',
+        'the job is not that of a kernel: it has values, item by item (collect()), and no array',
+      )
+    }
+    const data = new Float32Array(size.reduce((product, extent) => product * extent, 1))
+    const width = data.length / this.items
+    const failures: ItemFailure[] = []
+    for await (const batch of this.batches(options)) {
+      for (const failure of batch.failures) failures.push(failure)
+      batch.values.forEach((value, i) => {
+        const at = (batch.lo + i) * width
+        if (typeof value === 'number' && width === 1) data[at] = value
+        else if (value instanceof Float32Array && value.length === width) data.set(value, at)
+        else if (value !== undefined) throw wrongRow(batch.lo + i)
+      })
+    }
+    if (failures.length === 0) return { data, size }
+    throw itemsFailed(this.items, failures.length, failures, { job: this.id, data })
+  }
+
   /** Waits for the job's end and gives every item that failed, in item order; empty when all went well. @throws as `batches()` */
   async failures(options: { readonly signal?: AbortSignal } = {}): Promise<ItemFailure[]> {
     const failures: ItemFailure[] = []
@@ -229,6 +259,14 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     }
     return stoppedEarly(info)
   }
+}
+
+function wrongRow(index: number): MeshError {
+  return new MeshError(
+    'ERR_MESH_PROTOCOL',
+    `the result of item ${index} is no row of the kernel's output`,
+    { details: { index } },
+  )
 }
 
 interface Entries<O> {

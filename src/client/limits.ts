@@ -36,3 +36,12 @@ export const MAX_REPLICAS = 8
 
 /** Items up to this many encoded bytes travel in the job itself; src/store/limits.ts holds peers to the same. */
 export const MAX_INLINE_INPUT_BYTES = 2048
+
+/** Rows of a picture that are painted and deflated in one go, and the size of its IDAT chunks: few system calls, little memory. */
+export const PNG_BATCH_BYTES = 256 * 1024
+
+/** Elements of an array that are written in one go: 4 MiB of f32, so that a 256-MiB result is never there twice. */
+export const ELEMENTS_PER_WRITE = 1024 * 1024
+
+/** Longest side of a picture: common viewers refuse more (PNG itself allows 2^31 - 1). */
+export const MAX_PICTURE_SIDE = 65_535

@@ -1,8 +1,10 @@
 import { MeshError } from '../base/errors.ts'
-import type { JobInfo, MeshBackend, MeshStatus, PeerInfo } from '../node/types.ts'
+import type { Kernel } from '../gpu/define-kernel.ts'
+import type { JobInfo, JobRequest, MeshBackend, MeshStatus, PeerInfo } from '../node/types.ts'
 import type { Task, TaskContext } from '../runtime/task.ts'
 import { checkSource, type JobSource } from './input.ts'
 import { Job } from './job.ts'
+import { kernelOf, prepareKernel } from './kernel.ts'
 import { MAX_REMEMBERED_BUNDLES } from './limits.ts'
 import { type SubmitOptions, toJobOptions } from './options.ts'
 import { spool } from './spool.ts'
@@ -32,21 +34,44 @@ export class Mesh implements AsyncDisposable {
   /**
    * Runs a task over many items on the mesh, and returns as soon as the job is written down; its results are read from the Job.
    * An (async) iterable is read to its end first: the job starts then.
-   * @param task a task of `defineTask`, a bare self-contained function, or the path of a task file
-   * @param input `{ range: [a, b] }`, `{ items }`, `{ lines }` or an (async) iterable
+   * @param task a task of `defineTask`, a bare self-contained function, or the path of a task file; or a kernel of `defineKernel`, or the
+   *   path of a kernel file, whose items are the elements (or rows) of its output
+   * @param input `{ range: [a, b] }`, `{ items }`, `{ lines }` or an (async) iterable; none for a kernel
    * @throws ERR_MESH_OPTION_INVALID, ERR_MESH_RANGE_INVALID, ERR_MESH_INPUT_INVALID, ERR_MESH_INPUT_NOT_FOUND, ERR_MESH_TASK_* (the
    * task's code), ERR_MESH_ITEM_REFUSED (its schema), ERR_MESH_VALUE_UNSENDABLE, ERR_MESH_VALUE_TOO_LARGE, ERR_MESH_TOO_LARGE,
    * ERR_MESH_STOPPED
    */
-  async submit<I, O>(
+  submit(
+    kernel: Kernel,
+    input?: undefined,
+    options?: SubmitOptions,
+  ): Promise<Job<number | Float32Array>>
+  submit<I, O>(
     task: TaskLike<I, O>,
     input: JobSource<NoInfer<I>>,
+    options?: SubmitOptions,
+  ): Promise<Job<Awaited<O>>>
+  async submit<I, O>(
+    task: TaskLike<I, O> | Kernel,
+    input: JobSource<NoInfer<I>> | undefined,
     options: SubmitOptions = {},
   ): Promise<Job<Awaited<O>>> {
     this.assertRunning()
+    options.signal?.throwIfAborted()
+    if (input === undefined) {
+      const kernel = await kernelOf(task)
+      if (kernel !== undefined) return this.submitKernel(kernel, options)
+    }
+    return this.submitTask(task as TaskLike<I, O>, input as JobSource<I>, options)
+  }
+
+  private async submitTask<I, O>(
+    task: TaskLike<I, O>,
+    input: JobSource<I>,
+    options: SubmitOptions,
+  ): Promise<Job<Awaited<O>>> {
     const jobOptions = toJobOptions(options)
-    const { signal, detach = false, onProgress } = options
-    signal?.throwIfAborted()
+    const { signal } = options
     const source = await checkSource(input)
     const bundle = await bundleOf(task)
     signal?.throwIfAborted()
@@ -58,21 +83,29 @@ export class Mesh implements AsyncDisposable {
       }),
       this.backend.putBlob(bundle.code),
     ])
+    const { name, hash, code } = bundle
+    const jobTask = { kind: 'module', name, bundle: hash, bundleBytes: code.byteLength } as const
+    return this.begin({ task: jobTask, input: jobInput, options: jobOptions }, options, bundle)
+  }
+
+  private async submitKernel<O>(kernel: Kernel, options: SubmitOptions): Promise<Job<Awaited<O>>> {
+    const { args, ...rest } = options
+    const jobOptions = toJobOptions(rest)
+    const { task, input } = await prepareKernel(this.backend, kernel, args)
+    return this.begin({ task, input, options: jobOptions }, options)
+  }
+
+  private async begin<O>(
+    request: JobRequest,
+    options: SubmitOptions,
+    bundle?: TaskBundle,
+  ): Promise<Job<Awaited<O>>> {
+    const { signal, detach = false, onProgress } = options
     signal?.throwIfAborted()
-    const { job: id, heldBy } = await this.backend.submit({
-      task: {
-        kind: 'module',
-        name: bundle.name,
-        bundle: bundle.hash,
-        bundleBytes: bundle.code.byteLength,
-      },
-      input: jobInput,
-      options: jobOptions,
-      ...(detach && { detach }),
-    })
-    this.remember(id, bundle)
-    const parts = { backend: this.backend, id, items: jobInput.count, heldBy, bundle, signal }
-    const job = new Job<Awaited<O>>(parts)
+    const { job: id, heldBy } = await this.backend.submit({ ...request, ...(detach && { detach }) })
+    if (bundle !== undefined) this.remember(id, bundle)
+    const items = request.input.count
+    const job = new Job<Awaited<O>>({ backend: this.backend, id, items, heldBy, bundle, signal })
     if (onProgress !== undefined) job.onProgress(onProgress)
     return job
   }

@@ -53,7 +53,7 @@ export async function checkRangeEnds(
   if (refused !== undefined) throw itemRefused(ends[refused.index] ?? 0, refused)
 }
 
-function pathOf(task: string | URL): string {
+export function pathOf(task: string | URL): string {
   if (typeof task === 'string' && !task.startsWith('file:')) return task
   try {
     return fileURLToPath(task)

@@ -3,8 +3,9 @@ import { concatBytes } from '../base/bytes.ts'
 import { isMeshError, type MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { pause } from '../base/pause.ts'
+import type { KernelRunner } from '../gpu/kernel-runner.ts'
 import { encodeSegment } from '../runtime/segment.ts'
-import type { ChunkOutcome, RunningChunkHandle, Runtime } from '../runtime/types.ts'
+import type { ChunkHooks, ChunkOutcome, RunningChunkHandle, Runtime } from '../runtime/types.ts'
 import type {
   BlobHash,
   JobId,
@@ -41,6 +42,7 @@ interface Chunk {
 
 export interface ChunkRunnerParts {
   readonly runtime: Runtime
+  readonly kernels: KernelRunner
   readonly inputs: Inputs
   readonly exchange: BlobExchange
   readonly blobs: BlobStore
@@ -90,7 +92,7 @@ export class ChunkRunner {
     this.run(effect, chunk).catch((error: unknown) => {
       // Given back meanwhile: this peer leaves.
       if (this.chunks.get(effect.chunk) !== chunk) return
-      if (isMeshError(error) && error.code.startsWith('ERR_MESH_TASK_')) {
+      if (isMeshError(error) && /^ERR_MESH_(TASK|KERNEL)_/.test(error.code)) {
         this.failAll(effect, chunk, error)
         return
       }
@@ -191,7 +193,7 @@ export class ChunkRunner {
   }
 
   private async run(effect: StartChunk, chunk: Chunk): Promise<void> {
-    const { scheduler, inputs, runtime, peer, logs } = this.parts
+    const { scheduler, inputs, runtime, kernels, peer } = this.parts
     const view = scheduler.job(effect.job)!
     const options = view.spec.options
     const ready = await inputs.prepare(effect.job, view.spec, view.author, effect.lo, effect.hi)
@@ -201,43 +203,55 @@ export class ChunkRunner {
       this.end(effect, chunk, { reached: effect.lo, failed: 0, elapsedMs: 0, ended: 'aborted' })
       return
     }
-    const handle = runtime.run(
-      {
-        job: effect.job,
-        bundle: ready.bundle,
-        lo: effect.lo,
-        hi: ready.hi,
-        budgetMs: effect.budgetMs,
-        input: ready.input,
-        args: ready.args,
-        retries: options.retries ?? 0,
-        timeLimitMs: options.timeLimitMs,
-        memoryBytes: options.memoryBytes,
-        maxItemsPerWorker: options.maxItemsPerWorker,
-        peer,
-      },
-      {
-        onOutput: (segment) => {
-          chunk.parts.push(segment.bytes)
-          chunk.hash.update(segment.bytes)
-          chunk.sizeBytes += segment.bytes.byteLength
-          chunk.failed += segment.failed
-        },
-        onProgress: (reached) =>
-          this.parts.dispatch({ type: 'chunkProgressed', chunk: effect.chunk, reached }),
-        onLog: (line) =>
-          logs.add(effect.job, {
-            job: effect.job,
-            peer: peer.id,
-            at: new Date().toISOString(),
-            stream: line.stream,
-            text: line.text,
-            ...(line.item === undefined ? {} : { item: line.item }),
-          }),
-      },
-    )
+    const hooks = this.hooksOf(effect, chunk)
+    const { lo, budgetMs } = effect
+    const { bundle, files, hi } = ready
+    const { timeLimitMs } = options
+    const handle =
+      view.spec.task.kind === 'kernel'
+        ? kernels.run({ bundle, lo, hi, budgetMs, files, timeLimitMs }, hooks)
+        : runtime.run(
+            {
+              job: effect.job,
+              bundle: ready.bundle,
+              lo: effect.lo,
+              hi: ready.hi,
+              budgetMs: effect.budgetMs,
+              input: ready.input,
+              args: ready.args,
+              retries: options.retries ?? 0,
+              timeLimitMs: options.timeLimitMs,
+              memoryBytes: options.memoryBytes,
+              maxItemsPerWorker: options.maxItemsPerWorker,
+              peer,
+            },
+            hooks,
+          )
     chunk.handle = handle
     this.end(effect, chunk, await handle.done)
+  }
+
+  private hooksOf(effect: StartChunk, chunk: Chunk): ChunkHooks {
+    const { logs, peer } = this.parts
+    return {
+      onOutput: (segment) => {
+        chunk.parts.push(segment.bytes)
+        chunk.hash.update(segment.bytes)
+        chunk.sizeBytes += segment.bytes.byteLength
+        chunk.failed += segment.failed
+      },
+      onProgress: (reached) =>
+        this.parts.dispatch({ type: 'chunkProgressed', chunk: effect.chunk, reached }),
+      onLog: (line) =>
+        logs.add(effect.job, {
+          job: effect.job,
+          peer: peer.id,
+          at: new Date().toISOString(),
+          stream: line.stream,
+          text: line.text,
+          ...(line.item === undefined ? {} : { item: line.item }),
+        }),
+    }
   }
 
   /** Code that no peer can load will not get better: its items fail, a part at a time. */

@@ -17,6 +17,8 @@ export interface PreparedChunk {
   readonly bundle: { readonly hash: string; readonly path: string }
   readonly input: ChunkInput
   readonly args: Uint8Array | undefined
+  /** Of a kernel: where its arrays are, by hash. */
+  readonly files: Readonly<Record<string, string>>
   /** The chunk must end here: later items are not on this machine yet. */
   readonly hi: number
 }
@@ -44,12 +46,15 @@ export class Inputs {
     const bundleHash = spec.task.bundle
     await this.exchange.ensure(bundleHash, [author])
     const bundle = { hash: bundleHash, path: this.blobs.path(bundleHash) }
+    const arrays = arraysOf(spec)
+    await Promise.all(arrays.map((hash) => this.exchange.ensure(hash, [author])))
+    const files = Object.fromEntries(arrays.map((hash) => [hash, this.blobs.path(hash)]))
     const args = this.argsOf(job, spec)
     if (spec.input.kind === 'range') {
-      return { bundle, args, hi, input: { kind: 'range', start: spec.input.start } }
+      return { bundle, args, files, hi, input: { kind: 'range', start: spec.input.start } }
     }
     if (spec.input.kind === 'inline') {
-      return { bundle, args, hi, input: { kind: 'inline', segment: spec.input.segment } }
+      return { bundle, args, files, hi, input: { kind: 'inline', segment: spec.input.segment } }
     }
     const all = await this.piecesOf(job, spec.input.manifest, author)
     const from = firstCovering(all, lo)
@@ -61,6 +66,7 @@ export class Inputs {
     return {
       bundle,
       args,
+      files,
       hi: Math.min(hi, last === undefined ? hi : last.first + last.count),
       input: {
         kind: 'pieces',
@@ -92,19 +98,20 @@ export class Inputs {
 
   /** Every blob of a job's code and input: what a peer must hold to keep the job alive. The manifest must be here. */
   async blobsOf(job: JobId, spec: JobSpec, author: PeerId): Promise<BlobHash[]> {
-    if (spec.input.kind !== 'pieces') return [spec.task.bundle]
+    const code = [spec.task.bundle, ...arraysOf(spec)]
+    if (spec.input.kind !== 'pieces') return code
     const pieces = await this.piecesOf(job, spec.input.manifest, author)
-    return [spec.task.bundle, spec.input.manifest, ...pieces.map((piece) => piece.hash)]
+    return [...code, spec.input.manifest, ...pieces.map((piece) => piece.hash)]
   }
 
   /** The same, of what is here: nothing is fetched, and without the manifest the pieces are not known. */
   async localBlobsOf(spec: JobSpec): Promise<BlobHash[]> {
-    const { bundle } = spec.task
-    if (spec.input.kind !== 'pieces') return [bundle]
+    const code = [spec.task.bundle, ...arraysOf(spec)]
+    if (spec.input.kind !== 'pieces') return code
     const { manifest } = spec.input
-    if (!(await this.blobs.has(manifest))) return [bundle, manifest]
+    if (!(await this.blobs.has(manifest))) return [...code, manifest]
     const pieces = readManifest(await this.blobs.get(manifest)) as ManifestPiece[]
-    return [bundle, manifest, ...pieces.map((piece) => piece.hash as BlobHash)]
+    return [...code, manifest, ...pieces.map((piece) => piece.hash as BlobHash)]
   }
 
   forget(job: JobId): void {
@@ -155,4 +162,8 @@ function firstCovering(pieces: readonly Piece[], lo: number): number {
     else high = middle - 1
   }
   return low
+}
+
+function arraysOf({ task }: JobSpec): BlobHash[] {
+  return task.kind === 'kernel' ? task.arrays.map(({ hash }) => hash) : []
 }

@@ -1,4 +1,4 @@
-import type { JobId, JobView } from '../scheduler/types.ts'
+import type { JobId, JobSpec, JobView } from '../scheduler/types.ts'
 import type { StoredJob, StoreRepair } from '../store/types.ts'
 import { replicasOf } from './keepers.ts'
 import { DEFAULT_REPLICAS, MAX_SPANS_COUNTED } from './limits.ts'
@@ -41,6 +41,7 @@ export function infoOfView(peer: Peer, view: JobView): JobInfo {
     copies: null,
     options: view.spec.options,
     input: view.spec.input,
+    output: outputOf(view.spec),
   }
 }
 
@@ -67,6 +68,7 @@ export function infoOfRecord({ job, state, summary }: StoredJob): JobInfo {
     copies: null,
     options: summary.spec.options,
     input: summary.spec.input,
+    output: outputOf(summary.spec),
   }
 }
 
@@ -121,4 +123,8 @@ function finishedAt(peer: Peer, view: JobView): string | null {
 
 function nameOf(peer: Peer, id: JobView['author']): string {
   return id === peer.id ? peer.config.name : peer.roster.name(id)
+}
+
+function outputOf({ task }: JobSpec): readonly number[] | null {
+  return task.kind === 'kernel' ? task.output : null
 }

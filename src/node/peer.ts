@@ -2,6 +2,8 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { pause } from '../base/pause.ts'
+import { ChosenGpu, type GpuOptions } from '../gpu/chosen-gpu.ts'
+import { KernelRunner } from '../gpu/kernel-runner.ts'
 import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
 import { Scheduler } from '../scheduler/scheduler.ts'
@@ -67,6 +69,8 @@ export interface PeerConfig {
   readonly announce?: readonly string[]
   readonly bootstrap: readonly string[]
   readonly mdns: boolean
+  /** Where kernels run; default: where `auto` finds a GPU, else on the CPU. */
+  readonly gpu?: GpuOptions
   readonly log: Logger
   /** What it keeps, and for how long. */
   readonly upkeep?: UpkeepConfig
@@ -87,6 +91,8 @@ export class Peer {
   readonly exchange: BlobExchange
   readonly inputs: Inputs
   readonly runtime: Runtime
+  readonly gpu: ChosenGpu
+  readonly kernels: KernelRunner
   readonly replication: Replication
   readonly logExchange: LogExchange
   readonly advertiser: Advertiser
@@ -141,6 +147,8 @@ export class Peer {
     )
     this.inputs = new Inputs(this.store.blobs, this.exchange)
     this.runtime = createRuntime({ slots: config.slots, logger: config.log.child('runtime') })
+    this.gpu = new ChosenGpu(config.gpu ?? { mode: 'auto' }, config.log.child('gpu'))
+    this.kernels = new KernelRunner({ gpu: () => this.gpu.device(), log: config.log })
     const dispatch = this.engine.dispatch.bind(this.engine)
     this.upkeep = new Upkeep({
       self: this.id,
@@ -162,6 +170,7 @@ export class Peer {
     })
     this.chunks = new ChunkRunner({
       runtime: this.runtime,
+      kernels: this.kernels,
       inputs: this.inputs,
       exchange: this.exchange,
       blobs: this.store.blobs,
@@ -323,6 +332,8 @@ export class Peer {
     }
     this.watch.closeAll()
     await step(() => this.runtime.close())
+    this.gpu.close()
+    await step(() => this.kernels.close())
     await step(() => this.transportOrNone?.stop())
     await step(() => this.upkeep.close())
     this.engine.close()

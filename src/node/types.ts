@@ -97,6 +97,8 @@ export interface JobInfo {
   readonly copies: CopiesInfo | null
   readonly options: JobOptions
   readonly input: JobInput
+  /** Of a kernel: the extents of its output, [x], [x, y] or [x, y, z]; null for other tasks. */
+  readonly output: readonly number[] | null
 }
 
 export interface MeshStatus {

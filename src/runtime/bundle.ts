@@ -4,12 +4,12 @@ import { basename, dirname, extname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { BuildFailure, BuildResult, Message } from 'esbuild'
 import { sha256Hex } from '../base/bytes.ts'
-import { MeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import { inspectBundle, schemaElsewhere } from './bundle-check.ts'
 import { bundlePlugin, NATIVE_ADDON } from './bundle-plugin.ts'
 import { MAX_BUNDLE_BYTES } from './limits.ts'
 import { describe, isTask, type Task } from './task.ts'
-import { pickTaskSource } from './task-stub.ts'
+import { pickTaskSource, RUNTIME_SYMBOL } from './task-stub.ts'
 import type { TaskBundle } from './types.ts'
 
 export { createItemChecker, type ItemChecker, type RefusedItem } from './bundle-check.ts'
@@ -26,15 +26,7 @@ export type InlineTask = Task<any, any> | ((...args: any[]) => unknown)
  *   ERR_MESH_TASK_NO_DEFAULT, ERR_MESH_TASK_INVALID
  */
 export async function bundleTaskFile(path: string): Promise<TaskBundle> {
-  const file = resolve(path)
-  const found = await stat(file).catch(() => undefined)
-  if (!found?.isFile()) {
-    throw new MeshError(
-      'ERR_MESH_TASK_NOT_FOUND',
-      `there is no task file ${path}${found === undefined ? '' : ': it is a folder'}`,
-      { details: { path: file } },
-    )
-  }
+  const file = await existing(path)
   const built = await build(file)
   const { name, kind, hasSchema } = await inspectBundle(built, path)
   const named = kind === 'task' ? name : undefined
@@ -42,6 +34,17 @@ export async function bundleTaskFile(path: string): Promise<TaskBundle> {
   return hasSchema
     ? { ...bundle, hasSchema, inputSchema: schemaElsewhere(bundle) }
     : { ...bundle, hasSchema }
+}
+
+async function existing(path: string): Promise<string> {
+  const file = resolve(path)
+  const found = await stat(file).catch(() => undefined)
+  if (found?.isFile()) return file
+  throw new MeshError(
+    'ERR_MESH_TASK_NOT_FOUND',
+    `there is no task file ${path}${found === undefined ? '' : ': it is a folder'}`,
+    { details: { path: file } },
+  )
 }
 
 const inlineBundles = new WeakMap<object, Promise<TaskBundle>>()
@@ -108,6 +111,34 @@ function schemaOf(task: InlineTask): Pick<TaskBundle, 'hasSchema' | 'inputSchema
 }
 
 // ---------------------------------------------------------------- esbuild
+
+/**
+ * The exports of a file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not. What it imports
+ * from 'meshwork' is `meshwork`.
+ * @throws ERR_MESH_TASK_*
+ */
+export async function importOwnFile(
+  path: string,
+  word: string,
+  meshwork: object,
+): Promise<Record<string, unknown> | undefined> {
+  const file = await existing(path)
+  const { code } = await build(file)
+  const text = Buffer.from(code).toString()
+  if (!text.includes(word)) return undefined
+  const before = Reflect.get(globalThis, RUNTIME_SYMBOL) as unknown
+  Reflect.set(globalThis, RUNTIME_SYMBOL, meshwork)
+  try {
+    const url = `data:text/javascript;base64,${Buffer.from(code).toString('base64')}`
+    return (await import(url)) as Record<string, unknown>
+  } catch (cause) {
+    if (isMeshError(cause)) throw cause
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new MeshError('ERR_MESH_TASK_INVALID', `${file} cannot be loaded: ${why}`, { cause })
+  } finally {
+    Reflect.set(globalThis, RUNTIME_SYMBOL, before)
+  }
+}
 
 type Built = Pick<TaskBundle, 'code' | 'hash' | 'map'>
 

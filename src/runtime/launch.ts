@@ -53,21 +53,36 @@ export function workerEntry(): string {
 export function launchWorker(options: { memoryBytes: number; nice?: boolean }): WorkerChannels {
   const memoryBytes = Math.max(MIN_MEMORY_BYTES, options.memoryBytes)
   const heapMiB = Math.floor(memoryBytes / 2 ** 20)
-  const node = [process.execPath, `--max-old-space-size=${heapMiB}`, workerEntry()]
-  const capKiB = Math.ceil((memoryBytes + NODE_OVERHEAD_BYTES + V8_RESERVED_BYTES) / 1024)
+  const dataBytes = memoryBytes + NODE_OVERHEAD_BYTES + V8_RESERVED_BYTES
+  return launchGroup([`--max-old-space-size=${heapMiB}`, workerEntry()], {
+    dataBytes,
+    env: cleanEnvironment(process.env),
+    nice: options.nice !== false,
+  })
+}
+
+/**
+ * Node with these arguments, in a process group that dies with this process. `dataBytes` caps its data segment (0: no cap).
+ * Never throws for a process that cannot start: `child` emits 'error'.
+ */
+export function launchGroup(
+  nodeArgs: readonly string[],
+  options: { dataBytes: number; env: NodeJS.ProcessEnv; nice: boolean },
+): WorkerChannels {
+  const capKiB = Math.ceil(options.dataBytes / 1024)
   const [command, args] =
     process.platform === 'win32'
-      ? [node[0]!, node.slice(1)]
-      : ['/bin/sh', ['-c', LAUNCHER, String(capKiB), ...node]]
+      ? [process.execPath, nodeArgs]
+      : ['/bin/sh', ['-c', LAUNCHER, String(capKiB), process.execPath, ...nodeArgs]]
   const child = spawn(command, args, {
     cwd: tmpdir(),
-    env: cleanEnvironment(process.env),
+    env: options.env,
     // Its own process group: a task that signals its group does not reach us, and we can end all it started.
     detached: process.platform !== 'win32',
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
     windowsHide: true,
   })
-  if (options.nice !== false && child.pid !== undefined) lowerPriority(child.pid)
+  if (options.nice && child.pid !== undefined) lowerPriority(child.pid)
   const stdio: readonly unknown[] = child.stdio
   return {
     child,

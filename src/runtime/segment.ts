@@ -155,6 +155,30 @@ function tooLarge(sizeBytes: number, index?: number): MeshError {
   )
 }
 
+/** In the place of `failuresBytes`: the values are f32, little-endian, the same number for each item, and none failed. */
+const F32_VALUES = 0xffff_ffff
+const F32_BYTES = 4
+
+/**
+ * A segment of `count` items whose values are f32 numbers (`bytes.length` is 4 × count) or rows of so many each, little-endian: what a
+ * kernel gives. Decoded as numbers, or as a Float32Array for each item.
+ */
+export function encodeF32Segment(count: number, bytes: Uint8Array): Uint8Array {
+  const header = Buffer.allocUnsafe(SEGMENT_HEADER_BYTES)
+  header.writeUInt32LE(count, 0)
+  header.writeUInt32LE(bytes.byteLength, 4)
+  header.writeUInt32LE(F32_VALUES, 8)
+  return Buffer.concat([header, bytes])
+}
+
+function decodeF32(bytes: Uint8Array, count: number): unknown[] {
+  // Aligned, and free of the message that it came in.
+  const all = new Float32Array(new Uint8Array(bytes).buffer)
+  if (all.length === count) return Array.from(all)
+  const width = all.length / count
+  return Array.from({ length: count }, (_, i) => all.subarray(i * width, (i + 1) * width))
+}
+
 /** Where a segment lies, without its content: enough to count or to cut. */
 export interface SegmentSpan {
   readonly lo: number
@@ -164,6 +188,8 @@ export interface SegmentSpan {
   readonly end: number
   readonly valuesBytes: number
   readonly failuresBytes: number
+  /** The values are f32 numbers. */
+  readonly isF32: boolean
 }
 
 /** Walks the headers only. @throws ERR_MESH_PROTOCOL when they do not add up. */
@@ -175,14 +201,19 @@ export function* scanSegments(bytes: Uint8Array, originLo: number): Generator<Se
     if (bytes.length - start < SEGMENT_HEADER_BYTES) throw garbage('a segment header is cut short')
     const count = view.getUint32(start, true)
     const valuesBytes = view.getUint32(start + 4, true)
-    const failuresBytes = view.getUint32(start + 8, true)
+    const third = view.getUint32(start + 8, true)
+    const isF32 = third === F32_VALUES
+    const failuresBytes = isF32 ? 0 : third
     const end = start + SEGMENT_HEADER_BYTES + valuesBytes + failuresBytes
     if (end > bytes.length) throw garbage('a segment is cut short')
     // Every value takes a byte at least, so a count cannot ask for more memory than the bytes that carry it.
     if (count > valuesBytes) {
       throw garbage(`a segment of ${valuesBytes} bytes says that it holds ${count} values`)
     }
-    yield { lo, hi: lo + count, start, end, valuesBytes, failuresBytes }
+    if (isF32 && (count === 0 || valuesBytes % (F32_BYTES * count) !== 0)) {
+      throw garbage(`a segment of ${count} items cannot hold ${valuesBytes} bytes of f32`)
+    }
+    yield { lo, hi: lo + count, start, end, valuesBytes, failuresBytes, isF32 }
     lo += count
     start = end
   }
@@ -204,8 +235,9 @@ export interface DecodedSegment {
 export function* decodeSegments(bytes: Uint8Array, originLo: number): Generator<DecodedSegment> {
   for (const span of scanSegments(bytes, originLo)) {
     const at = span.start + SEGMENT_HEADER_BYTES
-    const values = unpackChecked(bytes.subarray(at, at + span.valuesBytes), 'values')
+    const packed = bytes.subarray(at, at + span.valuesBytes)
     const count = span.hi - span.lo
+    const values = span.isF32 ? decodeF32(packed, count) : unpackChecked(packed, 'values')
     if (!Array.isArray(values) || values.length !== count) {
       throw garbage(`a segment does not hold the ${count} values that it says`)
     }

@@ -29,13 +29,30 @@ export type JobInput =
   /** A few small items ride in the JOB itself: one encoded segment (src/runtime/segment.ts) as hex. */
   | { readonly kind: 'inline'; readonly count: number; readonly segment: string }
 
-export interface JobTask {
+export interface ModuleTask {
   readonly kind: 'module'
   readonly name: string
   /** The esbuild bundle, a blob. */
   readonly bundle: BlobHash
   readonly bundleBytes: number
 }
+
+/** A gpu.js function over the elements (or rows) of one output. */
+export interface KernelTask {
+  readonly kind: 'kernel'
+  readonly name: string
+  /** The kernel's specification (src/gpu/types.ts), a blob. */
+  readonly bundle: BlobHash
+  readonly bundleBytes: number
+  /** Its array arguments, blobs. */
+  readonly arrays: readonly { readonly hash: BlobHash; readonly sizeBytes: number }[]
+  /** Extents of its output: [x], [x, y] or [x, y, z]; the items are elements of [x], else rows along x. */
+  readonly output: readonly number[]
+  /** Peers without a GPU leave it alone. */
+  readonly requiresGpu: boolean
+}
+
+export type JobTask = ModuleTask | KernelTask
 
 export interface JobOptions {
   /** msgpack of the job's args (hex keeps the spec plain data); absent when none. */

@@ -99,3 +99,6 @@ export const MAX_DAMAGED_COPIES = 3
 export const SWEEP_BATCH_CHANGES = 1000
 /** Addresses of other members that the mesh file remembers. */
 export const MAX_KNOWN_ADDRESSES = 64
+
+/** Array arguments of a kernel: more than any device has buffers for. */
+export const MAX_KERNEL_ARRAYS = 32

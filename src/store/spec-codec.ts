@@ -2,10 +2,17 @@ import { hash } from 'node:crypto'
 import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
-import { MAX_ARGS_BYTES, MAX_INLINE_INPUT_BYTES, MAX_KEEPERS, MAX_NAME_BYTES } from './limits.ts'
+import {
+  MAX_ARGS_BYTES,
+  MAX_INLINE_INPUT_BYTES,
+  MAX_KEEPERS,
+  MAX_KERNEL_ARRAYS,
+  MAX_NAME_BYTES,
+} from './limits.ts'
 
 const SPEC_VERSION = 1
 const KIND_MODULE = 0
+const KIND_KERNEL = 1
 const INPUT_RANGE = 0
 const INPUT_PIECES = 1
 const INPUT_INLINE = 2
@@ -47,18 +54,38 @@ export function readSpec(reader: CborReader): JobSpec {
 function taskValue(task: JobTask): CborValue[] {
   const name = text(task.name, 'task name', MAX_NAME_BYTES)
   const bundle = hexBytes(task.bundle, 32, 'bundle')
-  return [KIND_MODULE, name, bundle, uint(task.bundleBytes, 'bundleBytes')]
+  const bundleBytes = uint(task.bundleBytes, 'bundleBytes')
+  if (task.kind === 'module') return [KIND_MODULE, name, bundle, bundleBytes]
+  if (task.arrays.length > MAX_KERNEL_ARRAYS) {
+    throw protocolError(`a kernel has ${task.arrays.length} arrays, at most ${MAX_KERNEL_ARRAYS}`)
+  }
+  const arrays = task.arrays.map(({ hash, sizeBytes }) => [
+    hexBytes(hash, 32, 'array'),
+    uint(sizeBytes, 'sizeBytes'),
+  ])
+  const output = task.output.map((extent) => uint(extent, 'output'))
+  return [KIND_KERNEL, name, bundle, bundleBytes, arrays, output, Number(task.requiresGpu)]
 }
 
 function readTask(reader: CborReader): JobTask {
-  reader.array('task', 4, 4)
-  reader.uint('task kind', KIND_MODULE)
-  return {
-    kind: 'module',
+  const fields = reader.array('task', 4, 7)
+  const kind = reader.uint('task kind', KIND_KERNEL)
+  if (fields !== (kind === KIND_KERNEL ? 7 : 4)) throw protocolError('task has a wrong length')
+  const common = {
     name: reader.text('task name', MAX_NAME_BYTES),
     bundle: reader.hex('bundle', 32) as BlobHash,
     bundleBytes: reader.uint('bundleBytes'),
   }
+  if (kind === KIND_MODULE) return { kind: 'module', ...common }
+  const count = reader.array('arrays', 0, MAX_KERNEL_ARRAYS)
+  const arrays = Array.from({ length: count }, () => {
+    reader.array('array', 2, 2)
+    return { hash: reader.hex('array', 32) as BlobHash, sizeBytes: reader.uint('sizeBytes') }
+  })
+  const axes = reader.array('output', 1, 3)
+  const output = Array.from({ length: axes }, () => reader.uint('output'))
+  const requiresGpu = reader.uint('requires', 1) === 1
+  return { kind: 'kernel', ...common, arrays, output, requiresGpu }
 }
 
 function inputValue(input: JobInput): CborValue[] {

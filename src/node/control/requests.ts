@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { MeshError } from '../../base/errors.ts'
-import type { BlobHash, JobInput, JobOptions, JobTask } from '../../scheduler/types.ts'
+import type { BlobHash, JobInput, JobOptions, JobTask, KernelTask } from '../../scheduler/types.ts'
+import { MAX_KERNEL_ARRAYS } from '../../store/limits.ts'
 import { MAX_REPLICAS } from '../limits.ts'
 import type { JobRequest } from '../types.ts'
 import { MAX_BLOB_UPLOAD_BYTES, MAX_JSON_BODY_BYTES } from './limits.ts'
@@ -70,18 +71,47 @@ export function checkJobRequest(body: unknown): JobRequest {
   }
 }
 
+const KERNEL_FIELDS = ['arrays', 'output', 'requiresGpu']
+
 function checkTask(value: unknown): JobTask {
-  const task = fields('task', value, ['kind', 'name', 'bundle', 'bundleBytes'])
-  if (task.kind !== 'module') throw wrong('task.kind', '"module"')
+  const task = fields('task', value, ['kind', 'name', 'bundle', 'bundleBytes', ...KERNEL_FIELDS])
+  if (task.kind !== 'module' && task.kind !== 'kernel') {
+    throw wrong('task.kind', '"module" or "kernel"')
+  }
   if (typeof task.name !== 'string' || task.name.length === 0 || task.name.length > 128) {
     throw wrong('task.name', 'a string of 1 to 128 characters')
   }
-  return {
-    kind: 'module',
+  const common = {
     name: task.name,
     bundle: hash('task.bundle', task.bundle),
     bundleBytes: whole('task.bundleBytes', task.bundleBytes, 1),
   }
+  if (task.kind === 'module') return { kind: 'module', ...common }
+  const { output, requiresGpu } = task
+  if (!Array.isArray(output) || output.length < 1 || output.length > 3) {
+    throw wrong('task.output', '1 to 3 extents')
+  }
+  if (typeof requiresGpu !== 'boolean') throw wrong('task.requiresGpu', 'true or false')
+  return {
+    kind: 'kernel',
+    ...common,
+    arrays: checkArrays(task.arrays),
+    output: output.map((extent) => whole('task.output', extent, 1)),
+    requiresGpu,
+  }
+}
+
+function checkArrays(value: unknown): KernelTask['arrays'] {
+  if (!Array.isArray(value) || value.length > MAX_KERNEL_ARRAYS) {
+    throw wrong('task.arrays', `a list of at most ${MAX_KERNEL_ARRAYS}`)
+  }
+  return value.map((one: unknown) => {
+    const array = fields('task.arrays', one, ['hash', 'sizeBytes'])
+    return {
+      hash: hash('task.arrays', array.hash),
+      sizeBytes: whole('task.arrays', array.sizeBytes, 1),
+    }
+  })
 }
 
 function checkInput(value: unknown): JobInput {

@@ -44,6 +44,13 @@ export function report(type: number, payload: unknown): void {
   writeAll([frameHead(type, bytes.length), bytes])
 }
 
+/** A frame whose payload is these bytes, one after another. */
+export function reportParts(type: number, parts: readonly Uint8Array[]): void {
+  let size = 0
+  for (const part of parts) size += part.length
+  writeAll([frameHead(type, size), ...parts])
+}
+
 /** Finished values: items lo..hi-1. */
 export function reportOutput(
   run: number,
@@ -52,10 +59,7 @@ export function reportOutput(
   hi: number,
   segment: Uint8Array[],
 ): void {
-  const head = writeOutputHead(run, failed, lo, hi)
-  let size = head.length
-  for (const part of segment) size += part.length
-  writeAll([frameHead(FRAME.output, size), head, ...segment])
+  reportParts(FRAME.output, [writeOutputHead(run, failed, lo, hi), ...segment])
 }
 
 const markFrame = Buffer.concat([frameHead(FRAME.mark, MARK_BYTES), Buffer.alloc(MARK_BYTES)])

@@ -1,6 +1,7 @@
 /** All of them. A new decoder is one more row in one of these tables; table.test.ts fails until it is there. */
 import type { Decoder } from './decoder.ts'
 import { controlDecoders } from './decoders-control.ts'
+import { gpuDecoders } from './decoders-gpu.ts'
 import { runtimeDecoders } from './decoders-runtime.ts'
 import { storeDecoders } from './decoders-store.ts'
 import { transportDecoders } from './decoders-transport.ts'
@@ -12,4 +13,5 @@ export const decoders: readonly Decoder[] = [
   ...storeDecoders,
   ...controlDecoders,
   ...runtimeDecoders,
+  ...gpuDecoders,
 ]

@@ -16,6 +16,7 @@ const FOLDERS = [
   'src/runtime',
   'src/runtime/worker',
   'src/client',
+  'src/gpu',
 ]
 const READER =
   /^export (?:async )?(?:function\*? |const )((?:decode|read|parse|unpack|decompress|scan|from|load)[A-Z]\w*|\w+IdKey|check\w+Request|guardGossip)\b/gm

@@ -1,0 +1,119 @@
+import type { Command } from 'commander'
+import { VERSION } from '../../src/base/version.ts'
+import type { GpuFound } from '../../src/gpu/types.ts'
+import type { MeshStatus } from '../../src/node/types.ts'
+import type { App, Context } from '../lib/context.ts'
+import { lookAtMachine, lookForGpu, type MachineFacts } from '../lib/doctor-facts.ts'
+import type { Finding, Looked } from '../lib/doctor-finding.ts'
+import { machineFindings } from '../lib/doctor-machine.ts'
+import { meshFindings } from '../lib/doctor-mesh.ts'
+import { EXIT } from '../lib/exit-codes.ts'
+import { plural } from '../lib/format.ts'
+import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
+import { printJson } from '../lib/output.ts'
+import { dataDirOf } from '../lib/session.ts'
+import { type Style, styleFor } from '../lib/style.ts'
+
+/** What it looks with; tests hand in others. */
+export interface Looking {
+  machine(dataDir: string): Promise<MachineFacts>
+  gpu(): Promise<GpuFound>
+}
+
+const REAL: Looking = { machine: lookAtMachine, gpu: lookForGpu }
+
+export function register(program: Command, app: App): void {
+  withCommonOptions(
+    program
+      .command('doctor')
+      .description(
+        'look at this machine: what would keep a peer from working well, and what to do',
+      ),
+  ).action(async (options: CommonOptions) => app.finish(await doctor(app.context, options)))
+}
+
+/** Needs no peer, and tells of one that runs. The exit code is 1 when there is a problem. */
+export async function doctor(
+  context: Context,
+  options: CommonOptions,
+  looking: Looking = REAL,
+): Promise<number> {
+  const dataDir = await dataDirOf(context, options)
+  // One after the other: the probe keeps the machine busy, and a busy disk looks slow.
+  const facts = await looking.machine(dataDir)
+  const looked: Looked = {
+    facts,
+    ...(await lookAtPeer(context, dataDir)),
+    ...(await lookAtGpu(looking)),
+    version: VERSION,
+  }
+  const findings = [...machineFindings(looked), ...meshFindings(looked)]
+  const problems = findings.filter(({ level }) => level === 'problem').length
+  const warnings = findings.filter(({ level }) => level === 'warning').length
+  if (options.json) {
+    const { peer, gpu } = looked
+    printJson(context, {
+      ok: problems === 0,
+      problems,
+      warnings,
+      findings,
+      peer: peer === undefined ? null : { id: peer.peer.id, pid: peer.pid, mesh: peer.mesh },
+      gpu: gpu ?? null,
+    })
+  } else {
+    context.stdout.write(doctorText(findings, await styleFor(context, context.stdout)))
+  }
+  return problems === 0 ? EXIT.ok : EXIT.failed
+}
+
+async function lookAtPeer(
+  context: Context,
+  dataDir: string,
+): Promise<Pick<Looked, 'peer' | 'peerError'>> {
+  try {
+    const backend = await context.attach(dataDir)
+    if (backend === undefined) return { peer: undefined, peerError: undefined }
+    try {
+      const peer: MeshStatus = await backend.status()
+      return { peer, peerError: undefined }
+    } finally {
+      await backend.close()
+    }
+  } catch (error) {
+    return { peer: undefined, peerError: (error as Error).message }
+  }
+}
+
+async function lookAtGpu(looking: Looking): Promise<Pick<Looked, 'gpu' | 'gpuError'>> {
+  try {
+    return { gpu: await looking.gpu(), gpuError: undefined }
+  } catch (error) {
+    return { gpu: undefined, gpuError: (error as Error).message }
+  }
+}
+
+/** What `mesh doctor` prints for people. */
+function doctorText(findings: readonly Finding[], style: Style): string {
+  const width = Math.max(...findings.map(({ check }) => check.length))
+  const paint = { ok: style.green, warning: style.yellow, problem: style.red }
+  const indent = ' '.repeat(2 + 'problem'.length + 2 + width + 2)
+  const lines: string[] = []
+  for (const { check, level, found, means, advice } of findings) {
+    const label = paint[level](level.padEnd('problem'.length))
+    lines.push(`  ${label}  ${check.padEnd(width)}  ${found}`)
+    if (means !== '') lines.push(style.dim(indent + means))
+    lines.push(...advice.map((text) => `${indent}- ${text}`))
+  }
+  return `${lines.join('\n')}\n\n${summary(findings)}\n`
+}
+
+function summary(findings: readonly Finding[]): string {
+  const count = (level: Finding['level']) => findings.filter((each) => each.level === level).length
+  const [problems, warnings] = [count('problem'), count('warning')]
+  if (problems + warnings === 0) return 'all is well'
+  const parts = [
+    ...(problems > 0 ? [plural(problems, 'problem')] : []),
+    ...(warnings > 0 ? [plural(warnings, 'warning')] : []),
+  ]
+  return parts.join(', ')
+}

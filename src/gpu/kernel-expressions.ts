@@ -1,0 +1,392 @@
+/** Expressions of a kernel: what they may be, how gpu.js types them, and where it would read them otherwise than JavaScript does. */
+import type {
+  AnyNode,
+  BinaryExpression,
+  CallExpression,
+  ConditionalExpression,
+  Expression,
+  Identifier,
+  Literal,
+  MemberExpression,
+  UnaryExpression,
+} from 'acorn'
+import { asInteger, foundOf, refuseLooseChoice } from './kernel-integers.ts'
+import { MAX_CHOICES, MAX_F32 } from './kernel-limits.ts'
+import { refuseSyntax } from './kernel-refusals.ts'
+import { AXIS_NAMES, type Axis, type Check, type Value } from './kernel-scope.ts'
+import {
+  ARITHMETIC,
+  BITWISE,
+  COMPARISONS,
+  MATH_CONSTANTS,
+  MATH_FUNCTIONS,
+  MATH_REFUSED,
+  WHOLE_RESULTS,
+} from './kernel-words.ts'
+
+const BOOLEAN: Value = { is: 'boolean' }
+const FLOAT: Value = { is: 'number', kind: 'float', whole: false }
+const WHOLE_FLOAT: Value = { is: 'number', kind: 'float', whole: true }
+const INT: Value = { is: 'number', kind: 'int', whole: true }
+
+type NumberValue = Extract<Value, { is: 'number' }>
+
+/** A number. @throws ERR_MESH_KERNEL_INVALID */
+export function numberAt(check: Check, node: AnyNode): NumberValue {
+  const value = valueAt(check, node)
+  if (value.is === 'number') return value
+  return check.refuse(node, 'a number belongs here, and this is true or false: write `… ? 1 : 0`')
+}
+
+/** True or false. @throws ERR_MESH_KERNEL_INVALID */
+export function conditionAt(check: Check, node: AnyNode): void {
+  if (valueAt(check, node).is === 'boolean') return
+  check.refuse(node, 'a condition belongs here, and this is a number: compare it, as in `… !== 0`')
+}
+
+function valueAt(check: Check, node: AnyNode): Value {
+  const value = check.nested(node, () => visit(check, node))
+  check.values.set(node, value)
+  return value
+}
+
+function visit(check: Check, node: AnyNode): Value {
+  switch (node.type) {
+    case 'Literal':
+      return literalAt(check, node)
+    case 'Identifier':
+      return identifierAt(check, node)
+    case 'MemberExpression':
+      return memberAt(check, node)
+    case 'UnaryExpression':
+      return unaryAt(check, node)
+    case 'BinaryExpression':
+      return binaryAt(check, node)
+    case 'LogicalExpression':
+      if (node.operator === '??') {
+        check.refuse(node, 'nothing is null in a kernel: write `… ? … : …` in place of `??`')
+      }
+      conditionAt(check, node.left)
+      conditionAt(check, node.right)
+      return BOOLEAN
+    case 'ConditionalExpression':
+      return choiceAt(check, node)
+    case 'CallExpression':
+      return callAt(check, node)
+    default:
+      return refuseSyntax(check, node)
+  }
+}
+
+function literalAt(check: Check, node: Literal): Value {
+  const { value, raw = '' } = node
+  if (typeof value === 'boolean') return BOOLEAN
+  if (typeof value !== 'number') return refuseSyntax(check, node)
+  if (
+    !/^(0|[1-9][0-9]*|0[xX][0-9a-fA-F]+|([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][+-]?[0-9]+)?)$/.test(
+      raw,
+    ) ||
+    /^0[0-9]/.test(raw)
+  ) {
+    check.refuse(node, `write the number ${raw} in decimal or as 0x…`)
+  }
+  if (!(value <= MAX_F32)) check.refuse(node, `${raw} is larger than the largest f32, 3.4028234e38`)
+  if (!Number.isInteger(value)) return FLOAT
+  return { is: 'number', kind: 'literal', whole: true, fixed: value }
+}
+
+function identifierAt(check: Check, node: Identifier): Value {
+  const { name } = node
+  const local = check.find(name)
+  if (local !== undefined) {
+    check.rename(node, local)
+    return { is: 'number', kind: local.kind, whole: local.whole }
+  }
+  const param = check.params.get(name)
+  if (param?.kind === 'number') return Number.isInteger(param.value) ? WHOLE_FLOAT : FLOAT
+  if (param?.kind === 'array') {
+    const form = '[…]'.repeat(param.size.length)
+    return check.refuse(node, `"${name}" is an array: read one element of it, ${name}${form}`)
+  }
+  if (name === 'Infinity') {
+    check.refuse(node, 'devices differ on Infinity: write the largest f32, 3.4028234e38')
+  }
+  if (name === 'NaN' || name === 'undefined') {
+    check.refuse(node, `devices have no ${name}: write a number that means it, such as -1`)
+  }
+  if (name === 'Math') check.refuse(node, 'Math stands alone here: write Math.sqrt(…), Math.PI…')
+  if (name in check.facts.constants) {
+    check.refuse(node, `"${name}" is a constant: write this.constants.${name}`)
+  }
+  return check.refuse(
+    node,
+    `"${name}" is not known here: a kernel sees its arguments, the variables declared above in the same block or around it, this.thread, this.output, this.constants and Math; pass values from outside as arguments or constants`,
+  )
+}
+
+/** `this.thread.x`, `this.constants.n`, `Math.PI` or `a[y][x]`. */
+function memberAt(check: Check, node: MemberExpression): Value {
+  if (node.optional === true) refuseSyntax(check, node)
+  if (node.computed) return elementAt(check, node)
+  const own = thisPath(node)
+  if (own !== undefined) return ownAt(check, node, own.room, own.name)
+  const { object, property } = node
+  if (object.type === 'Identifier' && object.name === 'Math' && property.type === 'Identifier') {
+    if (MATH_CONSTANTS.has(property.name)) return FLOAT
+    if (MATH_FUNCTIONS.has(property.name)) {
+      check.refuse(node, `call it: Math.${property.name}(…)`)
+    }
+    return refuseMath(check, node, property.name)
+  }
+  if (object.type === 'ThisExpression') {
+    check.refuse(
+      node,
+      'of `this`, a kernel sees this.thread.x, .y, .z, this.output.x, .y, .z and this.constants.NAME',
+    )
+  }
+  if (property.type === 'Identifier' && property.name === 'length') {
+    check.refuse(node, 'an array has no length on a device: pass its length as a constant')
+  }
+  return check.refuse(
+    node,
+    'properties cannot be read: only elements of arrays, this.thread.*, this.output.*, this.constants.* and Math.*',
+  )
+}
+
+/** The two names behind `this`, as in this.thread.x. */
+export function thisPath(node: AnyNode): { room: string; name: string } | undefined {
+  if (node.type !== 'MemberExpression' || node.computed || node.optional) return undefined
+  const { object, property } = node
+  if (object.type !== 'MemberExpression' || object.computed || object.optional) return undefined
+  if (object.object.type !== 'ThisExpression') return undefined
+  if (object.property.type !== 'Identifier' || property.type !== 'Identifier') return undefined
+  return { room: object.property.name, name: property.name }
+}
+
+function ownAt(check: Check, node: MemberExpression, room: string, name: string): Value {
+  const { output, constants } = check.facts
+  if (room === 'constants') {
+    if (!Object.hasOwn(constants, name)) {
+      const there = Object.keys(constants)
+      const list = there.length === 0 ? 'there are none' : `there are ${there.join(', ')}`
+      check.refuse(node, `there is no constant "${name}"; ${list}`)
+    }
+    return Number.isInteger(constants[name]) ? WHOLE_FLOAT : FLOAT
+  }
+  if (room !== 'thread' && room !== 'output') {
+    check.refuse(
+      node,
+      `there is no this.${room}: there are this.thread, this.output and this.constants`,
+    )
+  }
+  const axis = AXIS_NAMES.indexOf(name as 'x')
+  if (axis === -1) check.refuse(node, `this.${room} has x, y and z, not "${name}"`)
+  if (axis >= output.length) {
+    const axes = AXIS_NAMES.slice(0, axis + 1).join(', ')
+    check.refuse(
+      node,
+      `this.${room}.${name} is always ${room === 'thread' ? 0 : 1}, as the output has ${output.length} dimension${output.length === 1 ? '' : 's'}: leave it out, or give output as [${axes}]`,
+    )
+  }
+  if (room === 'output') {
+    const extent = output[axis]!
+    check.mark({ start: node.start, end: node.end, text: String(extent) })
+    return { is: 'number', kind: 'literal', whole: true, fixed: extent }
+  }
+  check.mark({ start: node.start, end: node.end, thread: axis as Axis })
+  return INT
+}
+
+function elementAt(check: Check, node: MemberExpression): Value {
+  const indexes: Expression[] = []
+  let base: AnyNode = node
+  while (base.type === 'MemberExpression' && base.computed && !base.optional) {
+    indexes.unshift(base.property as Expression)
+    base = base.object
+  }
+  const param = base.type === 'Identifier' && !check.find(base.name) && check.params.get(base.name)
+  if (!param || base.type !== 'Identifier') {
+    return check.refuse(node, 'only an argument that is an array can be indexed, by numbers')
+  }
+  const { name } = base
+  if (param.kind === 'number') check.refuse(node, `"${name}" is a number, not an array`)
+  if (indexes.length !== param.size.length) {
+    const form = ['x', 'y', 'z'].slice(0, param.size.length).reverse()
+    check.refuse(
+      node,
+      `"${name}" has ${param.size.length} dimension${param.size.length === 1 ? '' : 's'} and ${indexes.length} index${indexes.length === 1 ? '' : 'es'} here: write ${name}${form.map((axis) => `[${axis}]`).join('')}`,
+    )
+  }
+  for (const index of indexes) {
+    const value = numberAt(check, index)
+    asInteger(check, index, 'an index')
+    if (value.fixed !== undefined && value.fixed < 0)
+      check.refuse(index, 'an index must not be negative')
+  }
+  if (param.perItem) sliceIndexAt(check, name, indexes[0]!)
+  return FLOAT
+}
+
+/** A launch holds its own slice of a perItem array alone, so that its outermost index must be the thread's own. */
+function sliceIndexAt(check: Check, name: string, index: Expression): void {
+  const axis = (check.facts.output.length - 1) as Axis
+  const { start, end } = index
+  const local = index.type === 'Identifier' ? check.find(index.name) : undefined
+  if (local?.thread === axis) {
+    check.mark({ start, end, local: axis, name: local.emitted })
+    return
+  }
+  const own = thisPath(index)
+  if (own?.room === 'thread' && own.name === AXIS_NAMES[axis]) {
+    check.mark({ start, end, text: `this.thread.${own.name}` })
+    return
+  }
+  check.refuse(
+    index,
+    `"${name}" is perItem, so that a launch holds its own slice alone: its first index must be this.thread.${AXIS_NAMES[axis]}, or a const that is; give the array without perItem to read all of it`,
+  )
+}
+
+function unaryAt(check: Check, node: UnaryExpression): Value {
+  const { operator, argument } = node
+  if (operator === '!') {
+    conditionAt(check, argument)
+    return BOOLEAN
+  }
+  if (operator === '~') {
+    numberAt(check, argument)
+    asInteger(check, argument, 'an operand of ~')
+    return INT
+  }
+  if (operator !== '-' && operator !== '+') return refuseSyntax(check, node)
+  const value = numberAt(check, argument)
+  if (value.fixed === undefined) return value
+  return { ...value, fixed: operator === '-' ? 0 - value.fixed : value.fixed }
+}
+
+function binaryAt(check: Check, node: BinaryExpression): Value {
+  const { operator, left, right } = node
+  if (operator === '**') check.refuse(node, 'write Math.pow(a, b), or a * a, in place of **')
+  if (BITWISE.has(operator)) return bitwiseAt(check, node)
+  if (!ARITHMETIC.has(operator) && !COMPARISONS.has(operator)) return refuseSyntax(check, node)
+  const a = numberAt(check, left)
+  const b = numberAt(check, right)
+  if (operator === '/') return FLOAT
+  if (operator === '%') return a.whole && b.whole ? WHOLE_FLOAT : FLOAT
+  // gpu.js makes the other side an integer too.
+  if (a.kind === 'int' && b.kind !== 'float') meetsInteger(check, right)
+  if (b.kind === 'int' && a.kind !== 'float') meetsInteger(check, left)
+  if (COMPARISONS.has(operator)) return BOOLEAN
+  const whole = a.whole && b.whole
+  if (a.fixed !== undefined && b.fixed !== undefined) {
+    return folded(check, node, fold(operator, a.fixed, b.fixed))
+  }
+  if (a.kind === 'float' || b.kind === 'float') return { is: 'number', kind: 'float', whole }
+  if (a.kind === 'int' || b.kind === 'int') return { is: 'number', kind: 'int', whole }
+  // Two literals that are no plain numbers: gpu.js looks at the left one alone.
+  return { is: 'number', kind: left.type === 'Literal' ? 'int' : 'float', whole }
+}
+
+/** gpu.js types the sum of two literals as an integer and writes it as a float: the rewriting puts its value in its place. */
+function folded(check: Check, node: BinaryExpression, fixed: number): Value {
+  check.mark({
+    start: node.start,
+    end: node.end,
+    text: fixed < 0 ? `(${fixed})` : String(fixed),
+  })
+  return { is: 'number', kind: 'literal', whole: true, fixed }
+}
+
+function fold(operator: string, a: number, b: number): number {
+  // 0 is added so that there is no -0.
+  return (operator === '+' ? a + b : operator === '-' ? a - b : a * b) + 0
+}
+
+function meetsInteger(check: Check, node: AnyNode): void {
+  refuseLooseChoice(check, node)
+  const value = foundOf(check, node)
+  if (value.is === 'number' && value.kind === 'literal')
+    asInteger(check, node, 'a number beside an integer')
+}
+
+function bitwiseAt(check: Check, node: BinaryExpression): Value {
+  const { operator, left, right } = node
+  numberAt(check, left)
+  asInteger(check, left, `an operand of ${operator}`)
+  const by = numberAt(check, right)
+  asInteger(check, right, `an operand of ${operator}`)
+  const shifts = operator.length > 1
+  if (shifts && by.fixed !== undefined && (by.fixed < 0 || by.fixed > 31)) {
+    check.refuse(right, 'a shift is by 0 to 31 bits')
+  }
+  if (operator === '>>>' && !(by.fixed !== undefined && by.fixed > 0)) {
+    check.refuse(
+      node,
+      '>>> must be by a number from 1 to 31: devices keep integers signed, so that `>>> 0` changes nothing',
+    )
+  }
+  return INT
+}
+
+function choiceAt(check: Check, node: ConditionalExpression): Value {
+  if (++check.choices > MAX_CHOICES) {
+    check.refuse(node, `more than ${MAX_CHOICES} ?: inside each other: use if and else`)
+  }
+  conditionAt(check, node.test)
+  const a = numberAt(check, node.consequent)
+  const b = numberAt(check, node.alternate)
+  check.choices--
+  const whole = a.whole && b.whole
+  if (a.kind === 'float' || b.kind === 'float') {
+    // gpu.js takes the type of the first, but for a whole first and a fractional second.
+    return { is: 'number', kind: 'float', whole }
+  }
+  if (a.kind === 'int') meetsInteger(check, node.alternate)
+  return { is: 'number', kind: a.kind, whole }
+}
+
+function callAt(check: Check, node: CallExpression): Value {
+  const { callee } = node
+  if (node.optional) refuseSyntax(check, node)
+  if (
+    callee.type !== 'MemberExpression' ||
+    callee.computed ||
+    callee.optional ||
+    callee.object.type !== 'Identifier' ||
+    callee.object.name !== 'Math' ||
+    callee.property.type !== 'Identifier'
+  ) {
+    return check.refuse(
+      node,
+      'a kernel calls functions of Math alone: write what the function does in its place',
+    )
+  }
+  const { name } = callee.property
+  const arity = MATH_FUNCTIONS.get(name)
+  if (arity === undefined) {
+    if (MATH_CONSTANTS.has(name))
+      check.refuse(node, `Math.${name} is a number: write it without ()`)
+    return refuseMath(check, callee, name)
+  }
+  if (node.arguments.length !== arity) {
+    const nest =
+      arity === 2 && node.arguments.length > 2 ? `: write Math.${name}(a, Math.${name}(b, c))` : ''
+    check.refuse(
+      node,
+      `Math.${name} takes ${arity} number${arity === 1 ? '' : 's'} and gets ${node.arguments.length}${nest}`,
+    )
+  }
+  const values = node.arguments.map((argument) => numberAt(check, argument))
+  const whole =
+    WHOLE_RESULTS.has(name) ||
+    (['abs', 'min', 'max', 'fround'].includes(name) && values.every((value) => value.whole))
+  return whole ? WHOLE_FLOAT : FLOAT
+}
+
+function refuseMath(check: Check, node: AnyNode, name: string): never {
+  return check.refuse(
+    node,
+    MATH_REFUSED.get(name) ??
+      `there is no Math.${name} on every device; there are ${[...MATH_FUNCTIONS.keys(), ...MATH_CONSTANTS].sort().join(', ')}`,
+  )
+}

@@ -1,0 +1,246 @@
+/** Runs the chunks of kernel jobs, each as launches whose size follows what the device is seen to do. */
+import { readFile } from 'node:fs/promises'
+import { isMeshError, MeshError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { encodeF32Segment, encodeSegment } from '../runtime/segment.ts'
+import type { ChunkHooks, ChunkOutcome, RunningChunkHandle } from '../runtime/types.ts'
+import { decodeKernelSpec } from './kernel-codec.ts'
+import {
+  ABORT_WAIT_MS,
+  FIRST_LAUNCH_ELEMENTS,
+  LAUNCH_GROWTH,
+  LAUNCH_TARGET_MS,
+  LAUNCH_TRIES,
+  MAX_KNOWN_KERNELS,
+  MAX_LAUNCH_BYTES,
+  RETRY_SHARE,
+} from './limits.ts'
+import { createKernelProcess } from './process.ts'
+import { itemsOf, rowOf } from './size.ts'
+import type { KernelProcess, KernelSpec, Launched } from './types.ts'
+
+export interface KernelChunk {
+  /** The blob that holds the kernel's specification. */
+  readonly bundle: { readonly hash: string; readonly path: string }
+  readonly lo: number
+  readonly hi: number
+  /** No launch is begun after this long; Infinity: runs all. */
+  readonly budgetMs: number
+  /** Files on this machine that hold the arrays, by hash. */
+  readonly files: Readonly<Record<string, string>>
+  /** Milliseconds one item may take. */
+  readonly timeLimitMs: number | undefined
+}
+
+export interface KernelRunnerOptions {
+  /** The device that kernels run on; undefined: the CPU, in one process for each chunk that runs at once. Asked when first needed. */
+  readonly gpu: () => Promise<{ readonly device?: string | undefined } | undefined>
+  readonly log: Logger
+  /** For tests. */
+  readonly createProcess?: typeof createKernelProcess
+}
+
+interface Known {
+  readonly spec: KernelSpec
+  /** Items per millisecond, of launches that had nothing to prepare; undefined before the first. */
+  perMs: number | undefined
+  /** Items of the largest launch so far. */
+  largest: number
+}
+
+export class KernelRunner {
+  private readonly options: KernelRunnerOptions
+  private readonly create: typeof createKernelProcess
+  private readonly known = new Map<string, Known>()
+  private readonly free: KernelProcess[] = []
+  private readonly all = new Set<KernelProcess>()
+  private closed = false
+
+  constructor(options: KernelRunnerOptions) {
+    this.options = options
+    this.create = options.createProcess ?? createKernelProcess
+  }
+
+  /** `done` rejects with ERR_MESH_KERNEL_* when the kernel cannot run here or anywhere, and with ERR_MESH_STOPPED. */
+  run(chunk: KernelChunk, hooks: ChunkHooks): RunningChunkHandle {
+    const stop = new AbortController()
+    const over = { aborted: false }
+    return {
+      done: this.runChunk(chunk, hooks, over, stop.signal),
+      abort: (graceMs = 0) => {
+        over.aborted = true
+        // A launch is short, and a process with its compiled kernels is worth keeping.
+        setTimeout(() => stop.abort(), Math.max(graceMs, ABORT_WAIT_MS)).unref()
+      },
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+    await Promise.all([...this.all].map((process) => process.close()))
+  }
+
+  private async runChunk(
+    chunk: KernelChunk,
+    hooks: ChunkHooks,
+    over: { readonly aborted: boolean },
+    signal: AbortSignal,
+  ): Promise<ChunkOutcome> {
+    const known = await this.knownOf(chunk)
+    const gpu = await this.options.gpu()
+    const process = this.borrow(gpu)
+    const run = new ChunkLaunches(chunk, known, hooks, process, signal)
+    try {
+      while (run.reached < chunk.hi && !over.aborted) {
+        if (run.elapsedMs >= chunk.budgetMs) return run.outcome('time')
+        await run.next()
+      }
+      return run.outcome(over.aborted ? 'aborted' : 'range')
+    } catch (error) {
+      if (over.aborted && isMeshError(error, 'ERR_MESH_STOPPED')) return run.outcome('aborted')
+      throw error
+    } finally {
+      if (gpu === undefined) this.free.push(process)
+    }
+  }
+
+  private async knownOf({ bundle, lo, hi }: KernelChunk): Promise<Known> {
+    let known = this.known.get(bundle.hash)
+    if (known === undefined) {
+      const spec = decodeKernelSpec(await readFile(bundle.path))
+      known = { spec, perMs: undefined, largest: 0 }
+    }
+    // What was used last goes last.
+    this.known.delete(bundle.hash)
+    this.known.set(bundle.hash, known)
+    for (const oldest of this.known.keys()) {
+      if (this.known.size <= MAX_KNOWN_KERNELS) break
+      this.known.delete(oldest)
+    }
+    const items = itemsOf(known.spec.output)
+    if (hi <= items) return known
+    throw new MeshError(
+      'ERR_MESH_KERNEL_INVALID',
+      `the job has items ${lo}..${hi}, but the output of its kernel "${known.spec.name}" has ${items}`,
+    )
+  }
+
+  private borrow(gpu: { readonly device?: string | undefined } | undefined): KernelProcess {
+    const { log } = this.options
+    const [shared] = this.all
+    if (gpu !== undefined && shared !== undefined) return shared
+    const free = this.free.pop()
+    if (free !== undefined) return free
+    if (this.closed) throw new MeshError('ERR_MESH_STOPPED', 'the peer is stopping')
+    const made = this.create({
+      backend: gpu === undefined ? 'webasm' : 'webgpu',
+      device: gpu?.device,
+      log,
+    })
+    this.all.add(made)
+    return made
+  }
+}
+
+/** One chunk on its way. */
+class ChunkLaunches {
+  reached: number
+  elapsedMs = 0
+  private failed = 0
+  private tries = 0
+  private readonly chunk: KernelChunk
+  private readonly known: Known
+  private readonly hooks: ChunkHooks
+  private readonly process: KernelProcess
+  private readonly signal: AbortSignal
+
+  constructor(
+    chunk: KernelChunk,
+    known: Known,
+    hooks: ChunkHooks,
+    process: KernelProcess,
+    signal: AbortSignal,
+  ) {
+    this.chunk = chunk
+    this.known = known
+    this.hooks = hooks
+    this.process = process
+    this.signal = signal
+    this.reached = chunk.lo
+  }
+
+  outcome(ended: ChunkOutcome['ended']): ChunkOutcome {
+    return { reached: this.reached, failed: this.failed, elapsedMs: this.elapsedMs, ended }
+  }
+
+  /** The next launch; one that ended its process is tried again with less, then its items fail. */
+  async next(): Promise<void> {
+    const lo = this.reached
+    const count = this.count()
+    try {
+      const launched = await this.launch(lo, lo + count)
+      this.tries = 0
+      this.learn(count, launched)
+      this.emit(lo + count, 0, encodeF32Segment(count, launched.bytes))
+    } catch (error) {
+      const died =
+        isMeshError(error, 'ERR_MESH_WORKER_DIED') || isMeshError(error, 'ERR_MESH_TIME_LIMIT')
+      if (!died) throw error
+      this.tries += 1
+      if (this.tries < LAUNCH_TRIES) return
+      this.tries = 0
+      this.failItems(count, error)
+    }
+  }
+
+  private launch(lo: number, hi: number): Promise<Launched> {
+    const { bundle, files, timeLimitMs } = this.chunk
+    const limit = timeLimitMs === undefined ? {} : { timeLimitMs: timeLimitMs * (hi - lo) }
+    return this.process.launch(
+      { spec: this.known.spec, key: bundle.hash, lo, hi, files },
+      { signal: this.signal, ...limit },
+    )
+  }
+
+  /** As many items as fit into the time that is left, by what was seen; few before anything was. */
+  private count(): number {
+    const { spec, perMs, largest } = this.known
+    const { hi, budgetMs } = this.chunk
+    const row = rowOf(spec.output)
+    const leftMs = Math.min(LAUNCH_TARGET_MS, budgetMs - this.elapsedMs)
+    const wanted =
+      perMs === undefined
+        ? Math.ceil(FIRST_LAUNCH_ELEMENTS / row)
+        : Math.min(Math.floor(perMs * leftMs), largest * LAUNCH_GROWTH)
+    const most = Math.max(1, Math.floor(MAX_LAUNCH_BYTES / (4 * row)))
+    const careful = wanted * RETRY_SHARE ** this.tries
+    return Math.min(hi - this.reached, most, Math.max(1, Math.floor(careful)))
+  }
+
+  private learn(count: number, { elapsedMs }: Launched): void {
+    this.elapsedMs += elapsedMs
+    const perMs = count / Math.max(0.01, elapsedMs)
+    const { known } = this
+    known.perMs = known.perMs === undefined ? perMs : (known.perMs + perMs) / 2
+    known.largest = Math.max(known.largest, count)
+  }
+
+  private emit(hi: number, failed: number, bytes: Uint8Array): void {
+    const lo = this.reached
+    this.reached = hi
+    this.failed += failed
+    this.hooks.onOutput({ lo, hi, failed, bytes })
+    this.hooks.onProgress(hi)
+  }
+
+  private failItems(count: number, { code, name, message }: MeshError): void {
+    const failures = Array.from({ length: count }, (_, index) => ({
+      index,
+      code,
+      name,
+      message,
+      attempts: LAUNCH_TRIES,
+    }))
+    this.emit(this.reached + count, count, encodeSegment(new Array(count).fill(null), failures))
+  }
+}

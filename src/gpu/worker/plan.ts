@@ -1,0 +1,70 @@
+/** From a kernel as it travels to what a back end compiles. Never trusts the peer that sent it: the source is checked here, too. */
+import { MeshError } from '../../base/errors.ts'
+import { decodeKernelSpec } from '../kernel-codec.ts'
+import { checkKernelSource } from '../kernel-source.ts'
+import { MAX_KERNELS } from '../limits.ts'
+import { type Box, boxesOf, itemsOf, rewriteKernel } from '../rewrite.ts'
+import type { KernelSpec } from '../types.ts'
+import { elementsOf, type Plan, type PlanArgument, refuseFallback } from './engine.ts'
+import type { ArgumentType } from './gpujs.ts'
+import type { LaunchMessage } from './messages.ts'
+
+/** Checks and rewrites each kernel once. */
+export class Planner {
+  private readonly plans = new Map<string, Plan>()
+
+  /** @throws ERR_MESH_KERNEL_INVALID, ERR_MESH_PROTOCOL */
+  planOf({ key, spec }: Pick<LaunchMessage, 'key' | 'spec'>): Plan {
+    const known = this.plans.get(key)
+    if (known !== undefined) return known
+    const plan = planKernel(key, decodeKernelSpec(spec))
+    this.plans.set(key, plan)
+    if (this.plans.size > MAX_KERNELS) this.plans.delete(this.plans.keys().next().value!)
+    return plan
+  }
+}
+
+function planKernel(key: string, spec: KernelSpec): Plan {
+  const checked = checkKernelSource(spec.source, spec)
+  const { source, params, offsets } = rewriteKernel(checked, spec)
+  const own: PlanArgument[] = spec.args.map((arg, i) => {
+    const name = params[i]!
+    if (arg.kind === 'number') return { kind: 'number', name, value: arg.value }
+    return { ...arg, name, inner: elementsOf(arg.size.slice(0, -1)) }
+  })
+  const added: PlanArgument[] = offsets.map((name, axis) => ({ kind: 'offset', name, axis }))
+  const args = [...own, ...added]
+  return {
+    key,
+    name: spec.name,
+    source,
+    output: spec.output,
+    args,
+    settings: {
+      constants: spec.constants,
+      argumentTypes: args.map(({ kind }) => ARGUMENT_TYPES[kind]),
+      loopMaxIterations: spec.loopMaxIterations,
+      precision: 'single',
+      onRequestFallback: refuseFallback,
+    },
+  }
+}
+
+const ARGUMENT_TYPES: Readonly<Record<PlanArgument['kind'], ArgumentType>> = {
+  array: 'Input',
+  number: 'Float',
+  offset: 'Integer',
+}
+
+/** What items [lo, hi) of a kernel are computed in. @throws ERR_MESH_KERNEL_INVALID */
+export function boxesFor(plan: Plan, lo: number, hi: number): Box[] {
+  const items = itemsOf(plan.output)
+  const isRange = Number.isSafeInteger(lo) && Number.isSafeInteger(hi) && lo >= 0 && lo < hi
+  if (!isRange || hi > items) {
+    throw new MeshError(
+      'ERR_MESH_KERNEL_INVALID',
+      `a launch of the kernel ${plan.name} over items ${lo} to ${hi}: it has ${items}`,
+    )
+  }
+  return boxesOf(plan.output, lo, hi)
+}
