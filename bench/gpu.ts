@@ -11,7 +11,7 @@ import { bootWebgpu } from '../src/gpu/boot.ts'
 import { createKernelProcess } from '../src/gpu/process.ts'
 import { itemsOf } from '../src/gpu/rewrite.ts'
 import type { Backend, KernelSpec, Launch, Size } from '../src/gpu/types.ts'
-import { loadGpuJs } from '../src/gpu/worker/gpujs.ts'
+import { startGpuJs } from '../src/gpu/worker/gpujs.ts'
 
 const ROUNDS = 31
 const WARM_UP = 3
@@ -76,7 +76,7 @@ function alone(backend: Backend, subject: Subject): () => Promise<Float32Array> 
     input(data: Float32Array, size: number[]): unknown
   }
   const { source, output, arrays, count } = subject
-  const kernel = loadGpuJs(backend).createKernel(source, {
+  const kernel = startGpuJs(backend).createKernel(source, {
     output,
     constants: {},
     argumentTypes: [...arrays.map(() => 'Input' as const), 'Float'],

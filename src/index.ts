@@ -72,6 +72,11 @@ export interface JoinOptions {
   readonly minFree?: number
   /** Seconds of silence after which this peer takes another one for lost, and its work is taken over: 5 to 3600, default 10. */
   readonly lease?: number
+  /**
+   * Where kernels run here: `auto` (default) on a GPU that is found and gives right answers, else on the CPU; `off`: on the CPU; `require`: without a GPU
+   * it does not join. `device` names an adapter, or a part of its name; a software adapter is used only when it is named.
+   */
+  readonly gpu?: { readonly mode: 'auto' | 'off' | 'require'; readonly device?: string }
   /** What is logged to stderr, as JSON lines: 'debug', 'info', 'warn' (default), 'error' or 'silent'. */
   readonly logLevel?: LogLevel
 }
@@ -87,6 +92,7 @@ const JOIN_OPTIONS = [
   'keep',
   'minFree',
   'lease',
+  'gpu',
   'logLevel',
 ] as const
 const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
@@ -146,6 +152,9 @@ function checkOptions(options: object, known: readonly string[]): void {
     }
     if (key === 'keep' && (typeof value !== 'object' || value === null)) {
       throw invalid(key, `keep must be an object { days, bytes }, not ${describe(value)}`)
+    }
+    if (key === 'gpu' && (typeof value !== 'object' || value === null)) {
+      throw invalid(key, `gpu must be an object { mode, device }, not ${describe(value)}`)
     }
     if (key === 'minFree' && typeof value !== 'number') {
       throw invalid(key, `minFree must be a number of bytes, not ${describe(value)}`)

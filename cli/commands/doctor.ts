@@ -1,14 +1,14 @@
 import type { Command } from 'commander'
 import { VERSION } from '../../src/base/version.ts'
 import type { GpuFound } from '../../src/gpu/types.ts'
-import type { MeshStatus } from '../../src/node/types.ts'
 import type { App, Context } from '../lib/context.ts'
 import { lookAtMachine, lookForGpu, type MachineFacts } from '../lib/doctor-facts.ts'
 import type { Finding, Looked } from '../lib/doctor-finding.ts'
 import { machineFindings } from '../lib/doctor-machine.ts'
 import { meshFindings } from '../lib/doctor-mesh.ts'
 import { EXIT } from '../lib/exit-codes.ts'
-import { plural } from '../lib/format.ts'
+import { formatDuration, plural } from '../lib/format.ts'
+import { PEER_ANSWER_MS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { printJson } from '../lib/output.ts'
 import { dataDirOf } from '../lib/session.ts'
@@ -43,7 +43,7 @@ export async function doctor(
   const facts = await looking.machine(dataDir)
   const looked: Looked = {
     facts,
-    ...(await lookAtPeer(context, dataDir)),
+    ...(facts.folder.exists ? await lookAtPeer(context, dataDir) : NO_PEER),
     ...(await lookAtGpu(looking)),
     version: VERSION,
   }
@@ -66,16 +66,30 @@ export async function doctor(
   return problems === 0 ? EXIT.ok : EXIT.failed
 }
 
-async function lookAtPeer(
-  context: Context,
-  dataDir: string,
-): Promise<Pick<Looked, 'peer' | 'peerError'>> {
+type PeerLooked = Pick<Looked, 'peer' | 'peerError'>
+
+const NO_PEER: PeerLooked = { peer: undefined, peerError: undefined }
+
+/** A peer whose process is stopped takes the connection and never answers. */
+async function lookAtPeer(context: Context, dataDir: string): Promise<PeerLooked> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<PeerLooked>((resolve) => {
+    const peerError = `no answer after ${formatDuration(PEER_ANSWER_MS / 1000)}`
+    timer = setTimeout(() => resolve({ peer: undefined, peerError }), PEER_ANSWER_MS)
+  })
+  try {
+    return await Promise.race([askPeer(context, dataDir), late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function askPeer(context: Context, dataDir: string): Promise<PeerLooked> {
   try {
     const backend = await context.attach(dataDir)
-    if (backend === undefined) return { peer: undefined, peerError: undefined }
+    if (backend === undefined) return NO_PEER
     try {
-      const peer: MeshStatus = await backend.status()
-      return { peer, peerError: undefined }
+      return { peer: await backend.status(), peerError: undefined }
     } finally {
       await backend.close()
     }

@@ -136,15 +136,14 @@ function memory(facts: MachineFacts): Finding {
 
 function folder({ folder }: MachineFacts): Finding {
   const { path, exists, lookedAt, writeError, mode, fileSystem, syncMs } = folder
-  const on = fileSystem === undefined ? '' : ` (${fileSystem})`
-  const found = exists ? `${path}${on}` : `${path} is not there yet; mesh join makes it${on}`
+  const found = fileSystem === undefined ? path : `${path} (${fileSystem})`
   if (writeError !== undefined) {
     return finding(
       'folder',
       'problem',
       `${found}: ${printable(writeError, 200)}`,
       'The peer keeps its identity, the log and all results there, and must write.',
-      `make ${lookedAt} writable for this user, or use another folder with --data DIR`,
+      `make ${lookedAt} a folder that this user may write, or use another with --data DIR`,
     )
   }
   const kind = fileSystemFinding(found, fileSystem)
@@ -167,6 +166,7 @@ function folder({ folder }: MachineFacts): Finding {
       'put the folder on a faster disk with --data DIR, or see what else keeps this one busy',
     )
   }
+  if (!exists) return finding('folder', 'ok', `${found}, not there yet: mesh join makes it`)
   const synced =
     syncMs === undefined ? '' : `, a write is on the disk in ${formatDuration(syncMs / 1000)}`
   return finding('folder', 'ok', `${found}${synced}`)
@@ -206,7 +206,8 @@ function fileSystemFinding(found: string, fileSystem: string | undefined): Findi
 
 function disk({ facts, peer }: Looked): Finding[] {
   const { freeBytes, totalBytes, freeFiles } = facts.folder
-  if (freeBytes === undefined || totalBytes === undefined) return []
+  // A file system that is none (as /proc) has no size.
+  if (freeBytes === undefined || totalBytes === undefined || totalBytes === 0) return []
   const reserve = peer?.disk?.reserveBytes ?? Math.min(RESERVE_BYTES, totalBytes * RESERVE_SHARE)
   const found = `${formatBytes(freeBytes)} free of ${formatBytes(totalBytes)}`
   if (peer?.disk?.short === true || freeBytes < reserve) {

@@ -7,7 +7,8 @@ import {
   plural,
   printable,
 } from './format.ts'
-import { NAME_CHARS } from './limits.ts'
+import { gpuText } from './gpu.ts'
+import { GPU_NAME_CHARS, NAME_CHARS } from './limits.ts'
 import type { Style } from './style.ts'
 import { type Column, renderBar, renderTable } from './table.ts'
 
@@ -18,6 +19,17 @@ export function finishedItems(info: Pick<JobInfo, 'items' | 'done' | 'failed'>):
 
 export function isOver(info: Pick<JobInfo, 'state'>): boolean {
   return info.state === 'finished' || info.state === 'cancelled'
+}
+
+/** What an item of the job is: of a kernel an element, or a row, of its output. */
+export function itemWord({ output }: Pick<JobInfo, 'output'>): string {
+  if (output === null) return 'item'
+  return output.length === 1 ? 'element' : 'row'
+}
+
+/** '2 048 x 2 048' */
+export function sizeText(size: readonly number[]): string {
+  return size.map(formatCount).join(' x ')
 }
 
 /** The state in its colour; a finished job with failed items says so. */
@@ -74,6 +86,7 @@ const PEER_COLUMNS: readonly Column[] = [
   { title: 'BUSY', align: 'right' },
   { title: 'ITEMS/S', align: 'right' },
   { title: 'SPEED', align: 'right' },
+  { title: 'GPU' },
   { title: 'MEMORY FREE', align: 'right' },
   { title: 'RTT', align: 'right' },
   { title: 'STATE' },
@@ -105,12 +118,12 @@ export function peerTable(
     )
     .map((peer) => [
       peer.connected || peer.self ? style.bold(peer.short) : style.dim(peer.short),
-      printable(peer.name, NAME_CHARS) +
-        (peer.gpu === null ? '' : ` [${printable(peer.gpu.name, NAME_CHARS)}]`),
+      printable(peer.name, NAME_CHARS),
       peer.slots === 0 ? '0' : String(peer.slots),
       peer.slots === 0 ? '-' : String(Math.max(0, peer.slots - peer.freeSlots)),
       peer.itemsPerSecond > 0 ? formatRate(peer.itemsPerSecond).replace('/s', '') : '-',
       peer.slots === 0 ? '-' : peer.speed.toFixed(2),
+      peer.gpu === null ? '-' : gpuText(peer.gpu, GPU_NAME_CHARS),
       bytes(peer.freeMemoryBytes),
       peer.rttMs === null ? '-' : `${Math.round(peer.rttMs * 10) / 10} ms`,
       stateOf(peer),

@@ -44,3 +44,15 @@ export const BAR_WIDTH = 24
 export const NAME_CHARS = 32
 /** Peers that keep one result, at most (src/client/limits.ts). */
 export const MAX_REPLICAS = 8
+/** How long `mesh doctor` waits for a peer that took its connection (ms): one whose process is stopped takes it and never answers. */
+export const PEER_ANSWER_MS = 5_000
+/** The same of a GPU in the table of peers, where its speed stands behind it. */
+export const GPU_NAME_CHARS = 24
+/** Numbers of a kernel's output that --json prints: a document of 4 M numbers is of use to nobody, and --out writes them. */
+export const MAX_JSON_ARRAY = 10_000
+/** Numbers of a kernel's output that are shown in words, beside their least and greatest. */
+export const ARRAY_VALUES_SHOWN = 16
+/** Peers whose share of a kernel's output is named; `mesh job` has them all. */
+export const SHARES_SHOWN = 6
+/** A task file longer than this is not read to see whether it is a kernel's: nobody writes one by hand. */
+export const MAX_TASK_TEXT_BYTES = 1024 * 1024

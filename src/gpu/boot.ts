@@ -46,7 +46,7 @@ export async function bootWebgpu(device?: string): Promise<Boot> {
     return { ok: false, why: { kind: 'library', message: (error as Error).message }, adapters: [] }
   }
   const adapters = await listAdapters(dawn)
-  const wanted = parseDevice(device)
+  const wanted = wantedDevice(device)
   try {
     const adapter = await requestAdapter(dawn, wanted)
     if (adapter === null) {
@@ -69,11 +69,11 @@ async function listAdapters(dawn: Dawn): Promise<string[]> {
     await gpu.requestAdapter()
     return []
   } catch (error) {
-    return readAdapterList((error as Error).message).slice(0, MAX_ADAPTERS)
+    return adaptersIn((error as Error).message).slice(0, MAX_ADAPTERS)
   }
 }
 
-export function readAdapterList(message: string): string[] {
+export function adaptersIn(message: string): string[] {
   const lines = message.matchAll(/backend: '([^']*)', name: '([^'\n]*)'/g)
   return [...lines].map(([, backend, name]) => `${backend}:${name}`.slice(0, MAX_NAME_CHARS))
 }
@@ -83,7 +83,7 @@ interface WantedDevice {
   readonly name: string | undefined
 }
 
-export function parseDevice(device: string | undefined): WantedDevice {
+export function wantedDevice(device: string | undefined): WantedDevice {
   if (device === undefined) return { backend: undefined, name: undefined }
   const colon = device.indexOf(':')
   const backend = device.slice(0, Math.max(0, colon)).toLowerCase()

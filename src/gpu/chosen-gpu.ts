@@ -1,5 +1,6 @@
 import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import { adviseNoGpu, explainNoGpu, gatherGpuFacts } from './advice.ts'
 import { probeGpu } from './probe.ts'
 import type { GpuFound } from './types.ts'
 
@@ -66,7 +67,33 @@ export class ChosenGpu {
   private async lookOnce(): Promise<GpuFound | undefined> {
     if (this.options.mode === 'off') return undefined
     const { device } = this.options
+    const hopeless = device === undefined ? noDriver() : undefined
+    if (hopeless !== undefined) {
+      this.known = hopeless
+      return hopeless
+    }
     this.known = await this.probe({ device, signal: this.stop.signal, log: this.log })
     return this.known
+  }
+}
+
+/** Without a Vulkan loader and a driver no process needs to be started to see that there is nothing. */
+function noDriver(): GpuFound | undefined {
+  if (process.platform !== 'linux') return undefined
+  const facts = gatherGpuFacts()
+  if (facts.vulkanLoader && facts.drivers.length > 0) return undefined
+  const why = { kind: 'noAdapter' } as const
+  return {
+    state: 'none',
+    name: '',
+    deviceClass: '',
+    reason: explainNoGpu(why, []),
+    advice: adviseNoGpu(why, facts, []),
+    adapters: [],
+    gflops: 0,
+    upMBs: 0,
+    downMBs: 0,
+    maxBufferBytes: 0,
+    maxStorageBuffers: 0,
   }
 }

@@ -4,8 +4,8 @@
  * loopMaxIterations without a word, so that here nobody may be silent about it.
  */
 import type { AnyNode, Expression, ForStatement } from 'acorn'
-import { thisPath } from './kernel-expressions.ts'
 import { UNSTATED_LOOP_ITERATIONS } from './kernel-limits.ts'
+import { thisPath } from './kernel-members.ts'
 import type { Check, Loop } from './kernel-scope.ts'
 
 const STATE =

@@ -39,6 +39,11 @@ export type Value =
       readonly fixed?: number
     }
 
+export type NumberValue = Extract<Value, { is: 'number' }>
+export const FLOAT: Value = { is: 'number', kind: 'float', whole: false }
+export const WHOLE_FLOAT: Value = { is: 'number', kind: 'float', whole: true }
+export const INT: Value = { is: 'number', kind: 'int', whole: true }
+
 export interface Local {
   /** Its name in the source, and the one that it gets. */
   readonly name: string

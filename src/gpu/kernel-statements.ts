@@ -9,9 +9,10 @@ import type {
   UpdateExpression,
   VariableDeclaration,
 } from 'acorn'
-import { conditionAt, numberAt, thisPath } from './kernel-expressions.ts'
+import { conditionAt, numberAt } from './kernel-expressions.ts'
 import { MAX_INTEGER } from './kernel-limits.ts'
 import { forLoop, whileLoop } from './kernel-loops.ts'
+import { thisPath } from './kernel-members.ts'
 import { refuseSyntax } from './kernel-refusals.ts'
 import {
   AXIS_NAMES,

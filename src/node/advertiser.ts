@@ -1,6 +1,7 @@
 import type { PeerFacts } from '../scheduler/types.ts'
 import { ADVERT_MIN_INTERVAL_MS } from './limits.ts'
 import { LEFT_LABEL, machineFacts } from './roster.ts'
+import type { GpuFacts } from './types.ts'
 import { type Advert, encodeAdvert } from './wire/advert.ts'
 
 export interface AdvertiserParts {
@@ -18,6 +19,8 @@ export interface AdvertiserParts {
   readonly labels?: () => Readonly<Record<string, string>>
   /** False: it lends nothing for now. */
   readonly lends?: () => boolean
+  /** What kernels run on, once it is known. */
+  readonly gpu?: () => GpuFacts | null
 }
 
 const RATE_WINDOW_MS = 5_000
@@ -48,7 +51,7 @@ export class Advertiser {
       ...machineFacts(),
       slots,
       freeSlots: Math.max(0, slots - busySlots()),
-      gpu: null,
+      gpu: this.parts.gpu?.() ?? null,
       speed: facts.speed,
       itemsPerSecond: Math.round(this.itemsPerSecond()),
       seq: this.seq,

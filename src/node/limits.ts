@@ -152,3 +152,8 @@ export const NEWS_INTERVAL_MS = 10_000
 
 /** How long a reader that waits for results waits for a keeper that is away: a lease, the new copy that follows it, and a restart on a busy machine. */
 export const READER_PATIENCE_MS = 60_000
+
+/** What a reference core does of a kernel on the CPU, GFLOP/s (a matrix product of 1024² in 1.5 s): what a GPU's score is compared with. */
+export const CORE_GFLOPS = 1.4
+/** A device whose score is 0 was not measured. */
+export const MIN_KERNEL_SPEED = 0.1

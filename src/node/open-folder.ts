@@ -6,6 +6,7 @@ import { type Logger, silentLogger } from '../base/logger.ts'
 import { defaultDataDir } from '../base/paths.ts'
 import { pause } from '../base/pause.ts'
 import { VERSION } from '../base/version.ts'
+import { ChosenGpu, type GpuOptions } from '../gpu/chosen-gpu.ts'
 import type { PeerId, SessionId } from '../scheduler/types.ts'
 import { lockFolder } from '../store/folder-lock.ts'
 import { loadOrCreateIdentity } from '../store/identity.ts'
@@ -39,6 +40,8 @@ export interface OpenOptions {
   readonly minFree?: number
   /** Seconds of silence after which another peer is taken for lost; default 10. */
   readonly lease?: number
+  /** Where kernels run; default `auto`: on a GPU that is found, else on the CPU. */
+  readonly gpu?: GpuOptions
   /** Waiting times, and what the disk says; for tests. */
   readonly upkeep?: Pick<UpkeepConfig, 'times' | 'space'>
   readonly logger?: Logger
@@ -86,6 +89,8 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
   const minFreeBytes = checkMinFree(options.minFree)
   const leaseMs = options.lease === undefined ? undefined : checkLease(options.lease)
   const ticket = options.ticket === undefined ? undefined : decodeTicket(options.ticket)
+  const gpu = new ChosenGpu(checkGpu(options.gpu), options.logger ?? silentLogger)
+  await gpu.check()
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const lock = await lockFolder(dataDir)
   try {
@@ -122,6 +127,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         announce: options.announce ?? [],
         bootstrap: mesh.addresses,
         mdns: options.mdns ?? true,
+        gpu,
         log: logger,
         upkeep: {
           keep,
@@ -177,6 +183,23 @@ function checkCores(cores: number | undefined): number {
     )
   }
   return cores
+}
+
+const GPU_MODES: readonly string[] = ['auto', 'off', 'require']
+
+function checkGpu(gpu: GpuOptions = { mode: 'auto' }): GpuOptions {
+  const { mode, device } = gpu
+  const stranger = Object.keys(gpu).find((key) => key !== 'mode' && key !== 'device')
+  if (stranger !== undefined) {
+    throw wrongOption('gpu', `gpu has no "${stranger}": there are mode and device`)
+  }
+  if (!GPU_MODES.includes(mode)) {
+    throw wrongOption('gpu', `gpu.mode must be one of ${GPU_MODES.join(', ')}, not ${String(mode)}`)
+  }
+  if (device !== undefined && (typeof device !== 'string' || device === '')) {
+    throw wrongOption('gpu', "gpu.device must be an adapter's name or a part of it")
+  }
+  return gpu
 }
 
 const DAY_MS = 24 * 3_600_000

@@ -2,7 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { pause } from '../base/pause.ts'
-import { ChosenGpu, type GpuOptions } from '../gpu/chosen-gpu.ts'
+import { ChosenGpu } from '../gpu/chosen-gpu.ts'
 import { KernelRunner } from '../gpu/kernel-runner.ts'
 import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
@@ -24,6 +24,7 @@ import { Advertiser } from './advertiser.ts'
 import { BlobExchange } from './blob-exchange.ts'
 import { ChunkRunner } from './chunk-runner.ts'
 import { Engine } from './engine.ts'
+import { gpuFactsOf, kernelSpeedOf } from './gpu-facts.ts'
 import { Inputs } from './inputs.ts'
 import { JobWatch } from './job-watch.ts'
 import {
@@ -70,7 +71,7 @@ export interface PeerConfig {
   readonly bootstrap: readonly string[]
   readonly mdns: boolean
   /** Where kernels run; default: where `auto` finds a GPU, else on the CPU. */
-  readonly gpu?: GpuOptions
+  readonly gpu?: ChosenGpu
   readonly log: Logger
   /** What it keeps, and for how long. */
   readonly upkeep?: UpkeepConfig
@@ -147,7 +148,7 @@ export class Peer {
     )
     this.inputs = new Inputs(this.store.blobs, this.exchange)
     this.runtime = createRuntime({ slots: config.slots, logger: config.log.child('runtime') })
-    this.gpu = new ChosenGpu(config.gpu ?? { mode: 'auto' }, config.log.child('gpu'))
+    this.gpu = config.gpu ?? new ChosenGpu({ mode: 'auto' }, config.log)
     this.kernels = new KernelRunner({ gpu: () => this.gpu.device(), log: config.log })
     const dispatch = this.engine.dispatch.bind(this.engine)
     this.upkeep = new Upkeep({
@@ -220,6 +221,7 @@ export class Peer {
       publish: (advert) => this.transportOrNone?.publish('adverts', advert),
       now,
       lends: () => !this.upkeep.disk.short,
+      gpu: () => gpuFactsOf(this.gpu),
       labels: () => ({
         ...(this.upkeep.disk.short && { [DISK_LABEL]: 'full' }),
         ...(config.upkeep?.embedded === true && { [EMBEDDED_LABEL]: '1' }),
@@ -296,6 +298,17 @@ export class Peer {
     this.every(ANTI_ENTROPY_INTERVAL_MS, () => this.antiEntropy())
     this.every(NEWS_INTERVAL_MS, () => this.tellNews())
     this.jobs.takeUpAll()
+    if (this.config.slots > 0) this.lookForGpu()
+  }
+
+  /** In the background: a peer is there for other work meanwhile. */
+  private lookForGpu(): void {
+    void this.gpu.look().then(() => {
+      const facts = gpuFactsOf(this.gpu)
+      if (facts === null || this.transportOrNone === undefined) return
+      this.engine.dispatch({ type: 'gpuFound', kernelSpeed: kernelSpeedOf(facts) })
+      this.advertiser.publish()
+    })
   }
 
   /** Takes a job in; resolves when it is written (with no other peer: synced to disk). ERR_MESH_STOPPED, ERR_MESH_DISK_FULL. */

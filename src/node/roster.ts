@@ -1,6 +1,7 @@
 import { availableParallelism, freemem, totalmem } from 'node:os'
 import { MAX_WATCHERS } from '../scheduler/limits.ts'
 import type { Liveness, PeerFacts, PeerId } from '../scheduler/types.ts'
+import { kernelSpeedOf } from './gpu-facts.ts'
 import { LEFT_FORGET_MS, MAX_KNOWN_PEERS, PEER_FORGET_MS, SILENT_AFTER_MS } from './limits.ts'
 import type { PeerInfo } from './types.ts'
 import type { Advert } from './wire/advert.ts'
@@ -129,7 +130,7 @@ export function infoOf(
     freeSlots: advert.freeSlots,
     memoryBytes: advert.memoryBytes,
     freeMemoryBytes: advert.freeMemoryBytes,
-    gpu: null,
+    gpu: advert.gpu,
     speed: advert.speed,
     itemsPerSecond: advert.itemsPerSecond,
     rttMs: seen.link?.rttMs ?? null,
@@ -148,8 +149,9 @@ function stateOf(advert: Advert, seen: Parameters<typeof infoOf>[1]): PeerInfo['
 }
 
 export function factsOf(advert: Advert): PeerFacts {
-  const { peer, session, sessionNumber, slots, speed } = advert
-  return { peer, session, sessionNumber, slots, speed }
+  const { peer, session, sessionNumber, slots, speed, gpu } = advert
+  const facts = { peer, session, sessionNumber, slots, speed }
+  return gpu === null ? facts : { ...facts, kernelSpeed: kernelSpeedOf(gpu) }
 }
 
 /** What this machine has, for the advert. */

@@ -8,8 +8,16 @@ import type {
   JobTask,
 } from '../scheduler/types.ts'
 
+/** A GPU that a peer runs kernels on. */
 export interface GpuFacts {
   readonly name: string
+  /** A software adapter is used where its owner asked for it by name. */
+  readonly state: 'hardware' | 'software'
+  /** f32, by a short test. */
+  readonly gflops: number
+  /** Transfers to the device and back, MB/s. */
+  readonly upMBs: number
+  readonly downMBs: number
 }
 
 export interface PeerInfo {

@@ -36,7 +36,7 @@ function nextRunnable(core: Core): JobRun | undefined {
   for (let i = 0; i < active.length; i += 1) {
     const at = (core.turn + i) % active.length
     const run = active[at]!
-    if (run.todo.size > 0 && run.runnable(core.now) && !keepersLag(core, run)) {
+    if (run.todo.size > 0 && core.runnable(run) && !keepersLag(core, run)) {
       core.turn = at + 1
       return run
     }
@@ -59,7 +59,7 @@ function startNext(core: Core, run: JobRun): void {
     slots: core.self.slots,
     perMs: run.rate.perMs,
     contended: core.active.some(
-      (other) => other !== run && other.todo.size > 0 && other.runnable(core.now),
+      (other) => other !== run && other.todo.size > 0 && core.runnable(other),
     ),
     chunkSize: run.fold.spec?.options.chunkSize,
   })

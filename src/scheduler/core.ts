@@ -2,6 +2,7 @@ import { JobFold, type MakeFold } from './fold.ts'
 import { JobRun } from './job-run.ts'
 import type { Lease } from './leases.ts'
 import { DEFAULT_RTT_MS, LEASE_MS, PUBLISH_MS } from './limits.ts'
+import { powerFor } from './seeds.ts'
 import type {
   EntryBody,
   JobId,
@@ -27,7 +28,7 @@ export type LoneTimer = 'beat' | 'lease'
 
 /** The state that the parts of the scheduler share, and the few things they all do with it. */
 export class Core {
-  readonly self: PeerFacts
+  self: PeerFacts
   readonly config: SchedulerConfig
   /** Connected peers whose lease runs. */
   readonly peers = new Map<PeerId, PeerFacts>()
@@ -196,6 +197,16 @@ export class Core {
   /** Takes work: it lends slots, and is not about to stop. */
   get willing(): boolean {
     return !this.stopping && this.lending && this.self.slots > 0
+  }
+
+  /** May start, or take, items of that job: it is not over, and needs nothing that this peer lacks. */
+  runnable(run: JobRun): boolean {
+    return run.runnable(this.now) && this.fits(run)
+  }
+
+  /** This peer has what the job's task needs. */
+  fits(run: JobRun): boolean {
+    return this.self.slots === 0 || powerFor(this.self, run.fold.spec?.task) > 0
   }
 
   isLive(peer: PeerId): boolean {

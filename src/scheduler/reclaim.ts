@@ -17,7 +17,7 @@ import {
 } from './limits.ts'
 import { rendezvousRank } from './rendezvous.ts'
 import { MAX_EPOCH, NOBODY } from './rules.ts'
-import { power } from './seeds.ts'
+import { powerFor } from './seeds.ts'
 import type {
   EntryHash,
   GrantedRange,
@@ -60,7 +60,7 @@ export function reclaimReleased(core: Core, run: JobRun): void {
     if (core.now >= run.catchUpUntil) core.disarm('release', run)
     return
   }
-  if (!core.willing || run.ended || isCatchingUp(core, run)) return
+  if (!core.willing || !core.fits(run) || run.ended || isCatchingUp(core, run)) return
   const due = new Set<EntryHash>()
   const known = new Map<EntryHash, number>()
   let next = Number.POSITIVE_INFINITY
@@ -69,7 +69,7 @@ export function reclaimReleased(core: Core, run: JobRun): void {
     const since = run.releasedSince.get(span.hash) ?? core.now
     known.set(span.hash, since)
     const leaver = run.fold.entry(span.hash)?.author
-    const at = since + RELEASE_RANK_MS * rankFor(core, span.hash, leaver)
+    const at = since + RELEASE_RANK_MS * rankFor(core, run, span.hash, leaver)
     if (at <= core.now) due.add(span.hash)
     else next = Math.min(next, at)
   }
@@ -80,10 +80,10 @@ export function reclaimReleased(core: Core, run: JobRun): void {
 }
 
 /** Place of this peer among the live ones that lend slots. */
-function rankFor(core: Core, key: string, except?: PeerId): number {
+function rankFor(core: Core, run: JobRun, key: string, except?: PeerId): number {
   const eligible: PeerId[] = []
   for (const facts of core.peers.values()) {
-    if (facts.slots > 0 && facts.peer !== except) eligible.push(facts.peer)
+    if (powerFor(facts, run.fold.spec?.task) > 0 && facts.peer !== except) eligible.push(facts.peer)
   }
   return rendezvousRank(key, core.self.peer, eligible)
 }
@@ -116,13 +116,13 @@ interface DuePiece {
  * dead session held falls into pieces with fixed bounds; rank r for a piece waits r seconds. True when something was taken.
  */
 export function reclaimDead(core: Core, run: JobRun): boolean {
-  if (!core.willing || run.ended) return false
+  if (!core.willing || !core.fits(run) || run.ended) return false
   const dead = deadItems(core, run)
   if (dead === 0) return false
   run.idleSince ??= core.now
   if (core.now < run.lookAt) return false
   const found = duePieces(core, run)
-  if (found.due.length > 0) return takePieces(core, run, found.due, shareOf(core, dead))
+  if (found.due.length > 0) return takePieces(core, run, found.due, shareOf(core, run, dead))
   run.lookAt = Math.min(found.next, core.now + RECLAIM_LOOK_MS)
   if (found.next < Number.POSITIVE_INFINITY) core.arm('reclaim', run, found.next)
   return false
@@ -130,7 +130,8 @@ export function reclaimDead(core: Core, run: JobRun): boolean {
 
 /** Little is left here: what certainly nobody comes back for, and this peer is the first to take, goes before stealing. */
 export function reclaimGone(core: Core, run: JobRun): boolean {
-  if (!core.willing || run.ended || core.now < core.listenUntil) return false
+  if (!core.willing || !core.fits(run) || run.ended) return false
+  if (core.now < core.listenUntil) return false
   if (core.now < run.goneLookAt) return false
   const dead = deadItems(core, run)
   if (dead === 0) return false
@@ -142,11 +143,11 @@ export function reclaimGone(core: Core, run: JobRun): boolean {
     if (core.now < knownBy(core, lease.endedAt) || isFinal(run, span.lo, span.hi)) continue
     for (const { lo, hi, index } of piecesOf(run, span)) {
       if (isFinal(run, lo, hi)) continue
-      if (rankFor(core, `${span.hash}${index}`, lease.peer) === 0) due.push({ span, lo, hi })
+      if (rankFor(core, run, `${span.hash}${index}`, lease.peer) === 0) due.push({ span, lo, hi })
     }
   }
   if (due.length === 0) run.goneLookAt = core.now + RECLAIM_LOOK_MS
-  return due.length > 0 && takePieces(core, run, due, shareOf(core, dead))
+  return due.length > 0 && takePieces(core, run, due, shareOf(core, run, dead))
 }
 
 function takePieces(core: Core, run: JobRun, due: readonly DuePiece[], share: number): boolean {
@@ -161,10 +162,11 @@ function takePieces(core: Core, run: JobRun, due: readonly DuePiece[], share: nu
 }
 
 /** This peer's part of `items`, by slots × speed among the live. */
-function shareOf(core: Core, items: number): number {
-  const own = power(core.self)
+function shareOf(core: Core, run: JobRun, items: number): number {
+  const task = run.fold.spec?.task
+  const own = powerFor(core.self, task)
   let all = own
-  for (const facts of core.peers.values()) all += power(facts)
+  for (const facts of core.peers.values()) all += powerFor(facts, task)
   return Math.max(1, Math.ceil((items * own) / all))
 }
 
@@ -207,7 +209,7 @@ function deadSince(core: Core, run: JobRun, session: SessionId): number | undefi
  */
 function turnFor(core: Core, run: JobRun, span: OwnerSpan, index: number, since: number): number {
   const lease = core.leases.get(span.owner)
-  const rank = rankFor(core, `${span.hash}${index}`, lease?.peer)
+  const rank = rankFor(core, run, `${span.hash}${index}`, lease?.peer)
   // A peer that has started again takes its own.
   const own = lease?.ended === 'restarted' && lease.peer !== undefined && core.isLive(lease.peer)
   const rankMs = Math.min(RECLAIM_RANK_MS, Math.max(RECLAIM_RANK_MIN_MS, 4 * core.rttMs))

@@ -79,6 +79,9 @@ export class Scheduler implements SchedulerCore {
       lending: ({ on }) => {
         core.lending = on
       },
+      gpuFound: ({ kernelSpeed }) => {
+        core.self = { ...core.self, kernelSpeed }
+      },
       submitted: (event) => this.submitted(event),
       entriesReceived: ({ entries, from }) => {
         if (from !== undefined) noteLife(core, from)
@@ -195,7 +198,9 @@ export class Scheduler implements SchedulerCore {
     const { job, spec } = event
     if (core.jobs.has(job)) return
     const peers = [...core.peers.values()]
-    const seeds = core.stopping ? [] : seedGrants(itemCount(spec), grainOf(spec), core.self, peers)
+    const seeds = core.stopping
+      ? []
+      : seedGrants(itemCount(spec), grainOf(spec), core.self, peers, spec.task)
     const run = this.intake.create(job)
     core.append(run, { type: 'job', spec, at: Math.max(0, Math.round(event.at)), seeds })
     this.intake.adopted(run)

@@ -1,5 +1,5 @@
 import { MAX_SEEDS } from './limits.ts'
-import type { PeerFacts, Seed } from './types.ts'
+import type { JobTask, PeerFacts, Seed } from './types.ts'
 
 /**
  * Splits items 0..count-1 by slots × speed among the peers that lend slots, `self` first, at most MAX_SEEDS of them (the strongest).
@@ -10,15 +10,17 @@ export function seedGrants(
   grain: number,
   self: PeerFacts,
   peers: readonly PeerFacts[],
+  task?: JobTask,
 ): Seed[] {
+  const power = (peer: PeerFacts): number => powerFor(peer, task)
   const others = peers
-    .filter((peer) => peer.slots > 0 && peer.peer !== self.peer)
+    .filter((peer) => power(peer) > 0 && peer.peer !== self.peer)
     .sort((a, b) => power(b) - power(a) || (a.peer < b.peer ? -1 : 1))
-  const lenders = (self.slots > 0 ? [self, ...others] : others).slice(0, MAX_SEEDS)
+  const lenders = (power(self) > 0 ? [self, ...others] : others).slice(0, MAX_SEEDS)
   const grains = Math.ceil(count / grain)
   const slots = lenders.reduce((sum, peer) => sum + peer.slots, 0)
   if (grains === 0 || slots === 0) return []
-  const shares = grains <= slots ? bySlot(grains, lenders) : byPower(grains, lenders)
+  const shares = grains <= slots ? bySlot(grains, lenders) : byPower(grains, lenders, power)
   const seeds: Seed[] = []
   let at = 0
   lenders.forEach((peer, i) => {
@@ -31,9 +33,18 @@ export function seedGrants(
   return seeds
 }
 
-export function power(peer: PeerFacts): number {
-  const speed = Number.isFinite(peer.speed) && peer.speed > 0 ? peer.speed : 1
-  return Math.max(0, peer.slots) * speed
+/** In reference cores: slots × speed; of a kernel that of the GPU, where there is one. 0: it cannot run that task. */
+export function powerFor(peer: PeerFacts, task?: JobTask): number {
+  if (peer.slots <= 0) return 0
+  if (task?.kind === 'kernel') {
+    if (peer.kernelSpeed !== undefined) return positive(peer.kernelSpeed)
+    if (task.requiresGpu) return 0
+  }
+  return peer.slots * positive(peer.speed)
+}
+
+function positive(speed: number): number {
+  return Number.isFinite(speed) && speed > 0 ? speed : 1
 }
 
 function bySlot(grains: number, lenders: readonly PeerFacts[]): number[] {
@@ -45,7 +56,11 @@ function bySlot(grains: number, lenders: readonly PeerFacts[]): number[] {
   })
 }
 
-function byPower(grains: number, lenders: readonly PeerFacts[]): number[] {
+function byPower(
+  grains: number,
+  lenders: readonly PeerFacts[],
+  power: (peer: PeerFacts) => number,
+): number[] {
   const total = lenders.reduce((sum, peer) => sum + power(peer), 0)
   let sum = 0
   let given = 0

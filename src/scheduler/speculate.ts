@@ -33,7 +33,7 @@ export function noteSlow(
  */
 export function speculate(core: Core, run: JobRun): boolean {
   const { thief, fold } = run
-  if (!core.willing || core.freeSlots === 0 || !run.runnable(core.now)) return false
+  if (!core.willing || core.freeSlots === 0 || !core.runnable(run)) return false
   if (fold.spec?.options.speculate === false) return false
   const perMs = run.rate.perMs
   let best: { lo: number; hi: number; over: number } | undefined

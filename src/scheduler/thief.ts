@@ -19,7 +19,7 @@ import {
   reclaimGone,
 } from './reclaim.ts'
 import { NOBODY } from './rules.ts'
-import { power } from './seeds.ts'
+import { powerFor } from './seeds.ts'
 import { noteSlow, speculate } from './speculate.ts'
 import { pickWeighted } from './steal.ts'
 import type { PeerFacts, PeerId, SchedulerEvent } from './types.ts'
@@ -41,7 +41,7 @@ export function seekWork(core: Core): void {
   const waitMs = localWorkMs(core)
   for (const run of core.active) {
     const { thief } = run
-    if (thief.asked !== undefined || !run.runnable(core.now)) continue
+    if (thief.asked !== undefined || !core.runnable(run)) continue
     if (waitMs > PREFETCH_RTTS * core.rttMs + PREFETCH_MS) continue
     const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
     if (over && thief.backingOff !== 'no') endBackoff(core, run)
@@ -57,7 +57,7 @@ function localWorkMs(core: Core): number {
   let total = 0
   let waiting = 0
   for (const run of core.active) {
-    if (!run.runnable(core.now)) continue
+    if (!core.runnable(run)) continue
     const { left } = run
     waiting += run.todo.size
     if (left === 0) continue
@@ -198,6 +198,8 @@ function pickVictim(core: Core, run: JobRun): PeerId | undefined {
 function weightsOf(run: JobRun, peers: readonly PeerFacts[]): number[] {
   return peers.map(
     (facts) =>
-      (run.fold.openItems(facts.session) / Math.max(0.1, power(facts))) ** 2 + UNKNOWN_WEIGHT,
+      (run.fold.openItems(facts.session) / Math.max(0.1, powerFor(facts, run.fold.spec?.task))) **
+        2 +
+      UNKNOWN_WEIGHT,
   )
 }

@@ -180,6 +180,8 @@ export interface PeerFacts {
   readonly slots: number
   /** Relative speed of one slot (1 = a reference core), from a short spin at start. */
   readonly speed: number
+  /** How fast its GPU runs kernels, in reference cores; absent: it has none, and kernels run on its slots. */
+  readonly kernelSpeed?: number
 }
 
 /** A chunk that runs somewhere, as told to an idle thief. */
@@ -224,6 +226,8 @@ export type SchedulerEvent =
     }
   /** This peer lends its slots, or (its disk is full) does not for now: it starts nothing and hands on what it has not started. */
   | { readonly type: 'lending'; readonly on: boolean }
+  /** This peer's GPU was found, and runs kernels so fast (reference cores). */
+  | { readonly type: 'gpuFound'; readonly kernelSpeed: number }
   /** A local caller submits; the job id is the hash of the spec. */
   | { readonly type: 'submitted'; readonly job: JobId; readonly spec: JobSpec; readonly at: number }
   /** Verified entries, new to this peer, staged for writing; any job, any author, JOB included, feed order within a feed. */

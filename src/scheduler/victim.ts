@@ -10,7 +10,7 @@ import {
   THIEF_BUSY_MS,
 } from './limits.ts'
 import { MAX_HOP } from './rules.ts'
-import { power } from './seeds.ts'
+import { powerFor } from './seeds.ts'
 import { stealShare } from './steal.ts'
 import type { GrantedRange, PeerId, RunningChunk, SchedulerEvent, SessionId } from './types.ts'
 
@@ -139,12 +139,13 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
   for (const peer of core.peers.values()) {
     if (peer.slots > 0 && peer.peer !== thief.peer) others += 1
   }
+  const task = run.fold.spec?.task
   const grains = stealShare({
     left: Math.ceil(run.todo.size / grain),
     victimRate,
     thiefRate,
-    victimPower: power(self),
-    thiefPower: facts === undefined ? 1 : power(facts),
+    victimPower: powerFor(self, task),
+    thiefPower: facts === undefined ? 1 : powerFor(facts, task),
     thiefSlots: facts?.slots ?? 1,
     delayMs: core.rttMs / 2 + (thief.idle > 0 ? 0 : core.rttMs + THIEF_BUSY_MS),
     waitMs: slotFreeMs(core, run),
@@ -165,7 +166,7 @@ function tailHop(run: JobRun): number {
 
 /** When a slot here is expected to be free: at the end of a chunk's time, or of its item when items take longer. */
 function slotFreeMs(core: Core, run: JobRun): number {
-  if (core.freeSlots > 0 && run.runnable(core.now)) return 0
+  if (core.freeSlots > 0 && core.runnable(run)) return 0
   const perMs = run.rate.perMs
   let soonest = Number.POSITIVE_INFINITY
   for (const chunk of run.chunks.values()) {

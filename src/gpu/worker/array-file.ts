@@ -9,7 +9,7 @@ const MAX_READ_BYTES = 64 * 1024 * 1024
  * Fills `target` with the file's bytes from `at` on; the file has `totalBytes`.
  * @throws ERR_MESH_KERNEL_FAILED when it cannot be read, ERR_MESH_KERNEL_INVALID when it has another size
  */
-export function readArray(
+export function fillArray(
   name: string,
   path: string | undefined,
   totalBytes: number,

@@ -1,6 +1,6 @@
 /** Arrays that stay on the device between launches, by hash: an array that many launches share goes up once. */
 import { MAX_DEVICE_BYTES } from '../limits.ts'
-import { readArray } from './array-file.ts'
+import { fillArray } from './array-file.ts'
 import { type ArrayArgument, ELEMENT_BYTES, elementsOf } from './engine.ts'
 import type { DeviceContext } from './gpujs.ts'
 import { type Keepable, Kept } from './kept.ts'
@@ -59,7 +59,7 @@ export class DeviceArrays {
       const bytes = elementsOf(arg.size) * ELEMENT_BYTES
       this.kept.makeRoom(bytes, inUse)
       const buffer = new DeviceBuffer(this.context.device, bytes, (target) =>
-        readArray(arg.name, files[arg.hash], bytes, 0, target),
+        fillArray(arg.name, files[arg.hash], bytes, 0, target),
       )
       this.kept.add(arg.hash, buffer)
       uploaded++

@@ -93,7 +93,7 @@ interface Library {
 }
 
 /** Loads gpu.js, some 60 ms: only the processes that compile kernels do. */
-export function loadGpuJs(mode: 'webgpu' | 'webasm'): GpuJs {
+export function startGpuJs(mode: 'webgpu' | 'webasm'): GpuJs {
   const { GPU } = require('gpu.js') as Library
   return new GPU({ mode })
 }

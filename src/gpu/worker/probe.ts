@@ -1,7 +1,7 @@
 /** Entry of the probe's process: finds the device, tries known answers, measures, says so and ends. Started by launch.ts. */
 import { exitNow, report } from '../../runtime/worker/reporter.ts'
 import { bootWebgpu } from '../boot.ts'
-import { acquireDevice, loadGpuJs } from './gpujs.ts'
+import { acquireDevice, startGpuJs } from './gpujs.ts'
 import { tryKnownAnswers } from './known-answers.ts'
 import { MESSAGE, type NoGpuMessage, type ProbedMessage } from './messages.ts'
 import { type Score, scoreDevice } from './score.ts'
@@ -19,7 +19,7 @@ async function probe(device: string | undefined): Promise<void> {
   const { limits } = found.adapter
   try {
     const context = await acquireDevice()
-    const wrong = await tryKnownAnswers(loadGpuJs('webgpu'))
+    const wrong = await tryKnownAnswers(startGpuJs('webgpu'))
     const score = wrong === '' ? await scoreDevice(context.device) : NO_SCORE
     const probed: ProbedMessage = {
       ...{ name, deviceClass, software, adapters, wrong },

@@ -7,7 +7,7 @@
 import { MeshError } from '../../base/errors.ts'
 import { MAX_KERNEL_BYTES, MAX_KERNELS, MAX_RESIDENT_BYTES, ROOM_BYTES } from '../limits.ts'
 import type { Box } from '../rewrite.ts'
-import { readArray } from './array-file.ts'
+import { fillArray } from './array-file.ts'
 import {
   type ArrayArgument,
   ELEMENT_BYTES,
@@ -25,7 +25,7 @@ import {
   arrayOfSize,
   type GpuJs,
   type GpuKernelFunction,
-  loadGpuJs,
+  startGpuJs,
   type WasmModuleEntry,
 } from './gpujs.ts'
 import { Kept } from './kept.ts'
@@ -34,7 +34,7 @@ export class WebasmEngine implements Engine {
   readonly backend = 'webasm'
   /** Sums and products are f32 by the book on every CPU; sin and its like are V8's own, which has changed them between versions. */
   readonly deviceClass = `webasm v8-${process.versions.v8.split('.').slice(0, 2).join('.')}`
-  private readonly gpu = loadGpuJs('webasm')
+  private readonly gpu = startGpuJs('webasm')
   private readonly kernels = new Kept<WasmKernel>(MAX_RESIDENT_BYTES, MAX_KERNELS)
 
   get residentBytes(): number {
@@ -99,7 +99,7 @@ class WasmKernel {
         if (arg.kind === 'number') this.entry.f32[this.slot(arg.name)] = arg.value
         if (arg.kind !== 'array' || arg.perItem) continue
         const bytes = elementsOf(arg.size) * ELEMENT_BYTES
-        readArray(arg.name, files[arg.hash], bytes, 0, this.region(arg, bytes))
+        fillArray(arg.name, files[arg.hash], bytes, 0, this.region(arg, bytes))
       }
     } catch (error) {
       this.compiled.destroy()
@@ -114,7 +114,7 @@ class WasmKernel {
       if (arg.kind !== 'array' || !arg.perItem) continue
       const { at, bytes } = sliceOf(arg, box)
       const total = elementsOf(arg.size) * ELEMENT_BYTES
-      readArray(arg.name, files[arg.hash], total, at, this.region(arg, bytes))
+      fillArray(arg.name, files[arg.hash], total, at, this.region(arg, bytes))
     }
     const cells = elementsOf(box.extent)
     try {

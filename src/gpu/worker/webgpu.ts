@@ -5,7 +5,7 @@
 import { MeshError } from '../../base/errors.ts'
 import { MAX_KERNEL_BYTES, MAX_KERNELS } from '../limits.ts'
 import type { Box } from '../rewrite.ts'
-import { readArray } from './array-file.ts'
+import { fillArray } from './array-file.ts'
 import { DeviceArrays, DeviceBuffer } from './device-arrays.ts'
 import { checkDeviceLimits } from './device-limits.ts'
 import {
@@ -30,7 +30,7 @@ import {
   type DeviceContext,
   type GpuJs,
   type GpuKernelFunction,
-  loadGpuJs,
+  startGpuJs,
 } from './gpujs.ts'
 import { Kept } from './kept.ts'
 
@@ -40,7 +40,7 @@ export class WebgpuEngine implements Engine {
   private readonly context: DeviceContext
   /** The device's memory is this machine's. */
   private readonly software: boolean
-  private readonly gpu = loadGpuJs('webgpu')
+  private readonly gpu = startGpuJs('webgpu')
   private readonly arrays: DeviceArrays
   private readonly kernels = new Kept<DeviceKernel>(MAX_KERNEL_BYTES, MAX_KERNELS)
 
@@ -177,7 +177,7 @@ class DeviceKernel {
   private upload(arg: ArrayArgument, box: Box, path: string | undefined): BufferHandle {
     const { at, bytes } = sliceOf(arg, box)
     const slice = new Uint8Array(bytes)
-    readArray(arg.name, path, elementsOf(arg.size) * ELEMENT_BYTES, at, slice)
+    fillArray(arg.name, path, elementsOf(arg.size) * ELEMENT_BYTES, at, slice)
     const { device } = this.context
     let target = this.slices.get(arg.name)
     if (target === undefined || target.bytes < bytes) {

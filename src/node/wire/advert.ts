@@ -97,13 +97,25 @@ function bodyOf(advert: Advert, labels: readonly [string, string][]): CborValue 
       .slice(0, MAX_ADDRESSES),
     [uint(cores, 'cores'), uint(slots, 'slots'), uint(freeSlots, 'freeSlots')],
     [uint(memoryBytes, 'memoryBytes'), uint(freeMemoryBytes, 'freeMemoryBytes')],
-    gpu === null ? null : [cut(gpu.name, MAX_GPU_NAME_BYTES)],
+    gpu === null ? null : gpuOf(gpu),
     thousandths(advert.speed, 'speed'),
     thousandths(advert.itemsPerSecond, 'itemsPerSecond'),
     labels.map(([key, value]) => [
       text(key, 'label', MAX_LABEL_BYTES),
       text(value, 'label', MAX_LABEL_BYTES),
     ]),
+  ]
+}
+
+function gpuOf({ name, state, gflops, upMBs, downMBs }: GpuFacts): CborValue {
+  const rate = (value: number, what: string) =>
+    uint(Math.min(MAX_RATE_THOUSANDTHS, Math.round(value)), what)
+  return [
+    cut(name, MAX_GPU_NAME_BYTES),
+    state === 'hardware' ? 0 : 1,
+    thousandths(gflops, 'gflops'),
+    rate(upMBs, 'upMBs'),
+    rate(downMBs, 'downMBs'),
   ]
 }
 
@@ -168,8 +180,14 @@ function readBody(r: CborReader): Advert {
 
 function readGpu(r: CborReader): GpuFacts | null {
   if (r.null()) return null
-  r.array('gpu', 1, 1)
-  return { name: r.text('gpu', MAX_GPU_NAME_BYTES) }
+  r.array('gpu', 5, 5)
+  return {
+    name: r.text('gpu', MAX_GPU_NAME_BYTES),
+    state: r.uint('gpu state', 1) === 0 ? 'hardware' : 'software',
+    gflops: r.uint('gflops', MAX_RATE_THOUSANDTHS) / 1000,
+    upMBs: r.uint('upMBs', MAX_RATE_THOUSANDTHS),
+    downMBs: r.uint('downMBs', MAX_RATE_THOUSANDTHS),
+  }
 }
 
 function readLabels(r: CborReader): Record<string, string> {

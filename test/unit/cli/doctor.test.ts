@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
-import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, test, vi } from 'vitest'
 import { doctor } from '../../../cli/commands/doctor.ts'
 import type { Context, Terminal } from '../../../cli/lib/context.ts'
 import { lookAtMachine, type MachineFacts } from '../../../cli/lib/doctor-facts.ts'
@@ -199,13 +199,13 @@ describe('what the facts mean', () => {
       'a folder that cannot be written',
       folder({ writeError: 'EACCES: permission denied' }),
       'folder problem',
-      /EACCES[\s\S]*make \/data\/mesh writable/,
+      /EACCES[\s\S]*make \/data\/mesh a folder that this user may write/,
     ],
     [
       'a folder that cannot be made',
       folder({ exists: false, lookedAt: '/data', writeError: 'EROFS', mode: undefined }),
       'folder problem',
-      /not there yet[\s\S]*make \/data writable .* --data DIR/,
+      /\/data\/mesh \(ext4\): EROFS[\s\S]*make \/data a folder .* --data DIR/,
     ],
     [
       'NFS',
@@ -475,6 +475,36 @@ describe('mesh doctor', () => {
     expect(code).toBe(1)
     expect(out).toContain('the probe failed: no probe')
     expect(out).toContain('does not answer: the socket is deaf')
+  })
+})
+
+describe('a peer that hangs', () => {
+  afterEach(() => vi.useRealTimers())
+
+  it('is given up after 5 s; one on a folder that is not there is not asked', async () => {
+    vi.useFakeTimers()
+    let asked = 0
+    const lines: string[] = []
+    const context = {
+      stdout: { write: (text: string) => lines.push(text) },
+      env: {},
+      defaultDataDir: async () => '/data/mesh',
+      attach: () => {
+        asked++
+        return new Promise<undefined>(() => {})
+      },
+    } as unknown as Context
+    const look = (facts: MachineFacts) =>
+      doctor(context, {}, { machine: async () => facts, gpu: async () => NO_GPU })
+    const told = look(WELL)
+    await vi.advanceTimersByTimeAsync(4_999)
+    expect(lines).toEqual([])
+    await vi.advanceTimersByTimeAsync(1)
+    expect(await told).toBe(1)
+    expect(lines.join('')).toContain('does not answer: no answer after 5 s')
+    expect(vi.getTimerCount()).toBe(0)
+    expect(await look({ ...WELL, folder: { ...WELL.folder, exists: false } })).toBe(0)
+    expect(asked).toBe(1)
   })
 })
 

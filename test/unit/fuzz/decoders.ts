@@ -2,6 +2,7 @@
 import type { Decoder } from './decoder.ts'
 import { controlDecoders } from './decoders-control.ts'
 import { gpuDecoders } from './decoders-gpu.ts'
+import { gpuMessageDecoders } from './decoders-gpu-messages.ts'
 import { runtimeDecoders } from './decoders-runtime.ts'
 import { storeDecoders } from './decoders-store.ts'
 import { transportDecoders } from './decoders-transport.ts'
@@ -14,4 +15,5 @@ export const decoders: readonly Decoder[] = [
   ...controlDecoders,
   ...runtimeDecoders,
   ...gpuDecoders,
+  ...gpuMessageDecoders,
 ]

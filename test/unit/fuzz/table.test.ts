@@ -17,6 +17,7 @@ const FOLDERS = [
   'src/runtime/worker',
   'src/client',
   'src/gpu',
+  'src/gpu/worker',
 ]
 const READER =
   /^export (?:async )?(?:function\*? |const )((?:decode|read|parse|unpack|decompress|scan|from|load)[A-Z]\w*|\w+IdKey|check\w+Request|guardGossip)\b/gm

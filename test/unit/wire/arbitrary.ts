@@ -134,7 +134,15 @@ export const advertOf = (self: PeerId): fc.Arbitrary<Advert> =>
       slots: fc.nat(65_536),
       memoryBytes: uint,
       freeMemoryBytes: uint,
-      gpu: fc.option(fc.record({ name: text(128) })),
+      gpu: fc.option(
+        fc.record({
+          name: text(128),
+          state: fc.constantFrom('hardware', 'software'),
+          gflops: fc.nat(10_000_000).map((thousandths) => thousandths / 1000),
+          upMBs: fc.nat(1_000_000),
+          downMBs: fc.nat(1_000_000),
+        }),
+      ),
       speed: fc.nat(1e9).map((thousandths) => thousandths / 1000),
       itemsPerSecond: fc.nat(1e9).map((thousandths) => thousandths / 1000),
       seq: uint,

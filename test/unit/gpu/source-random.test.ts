@@ -1,0 +1,72 @@
+import { expect, it } from 'vitest'
+import { isMeshError } from '../../../src/base/errors.ts'
+import { itemsOf } from '../../../src/gpu/rewrite.ts'
+import type { Size } from '../../../src/gpu/types.ts'
+import { Random } from '../fuzz/random.ts'
+import { SEED } from '../fuzz/seed.ts'
+import { CONSTANTS, RandomKernel } from './random-kernel.ts'
+import { asJavaScript, elementsOf, type Given, inSlices } from './run-source.ts'
+import { array, facts, number, slices } from './source-facts.ts'
+import { onWebasm } from './webasm-source.ts'
+
+const KERNELS = 150
+const LOOP_MAX = 50
+/** Beyond, an f32 or an i32 may not hold what an f64 does. */
+const EXACT = 2 ** 20
+
+it('a kernel that is not refused gives on WebAssembly what it gives as JavaScript, however it is sliced', () => {
+  let accepted = 0
+  let index = 0
+  for (; accepted < KERNELS; index++) {
+    const random = new Random(`${SEED} kernel ${index}`)
+    try {
+      if (compare(random)) accepted++
+    } catch (cause) {
+      throw new Error(`seed ${SEED}, kernel ${index}: ${String(cause)}`, { cause })
+    }
+  }
+  // Most of them: else the check refuses what it need not.
+  expect(accepted / index, `seed ${SEED}`).toBeGreaterThan(0.5)
+}, 60_000)
+
+/** False when the check refuses the kernel. */
+function compare(random: Random): boolean {
+  const dimensions = 1 + random.int(3)
+  const output = Array.from({ length: dimensions }, () => 2 + random.int(5)) as unknown as Size
+  const source = new RandomKernel(random, dimensions).source()
+  const outer = output.at(-1)!
+  const args: Given[] = [
+    { data: [-1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5], size: [8], perItem: false },
+    { data: [0, 1, 2, 3, 1.5, 2.5, -1, -2], size: [4, 2], perItem: false },
+    { data: Array.from({ length: outer }, (_, i) => i * 0.25), size: [outer], perItem: true },
+    3,
+    1.25,
+  ]
+  const given = facts({
+    output,
+    constants: CONSTANTS,
+    args: [array(8), array(4, 2), slices(outer), number(3), number(1.25)],
+    loopMaxIterations: LOOP_MAX,
+  })
+  const cuts = Array.from({ length: random.int(3) }, () => random.int(itemsOf(output)))
+  let got: number[]
+  try {
+    got = inSlices(source, given, args, cuts, onWebasm(CONSTANTS, LOOP_MAX))
+  } catch (error) {
+    if (isMeshError(error, 'ERR_MESH_KERNEL_INVALID')) return false
+    throw new Error(`${String(error)}\n${source}`, { cause: error })
+  }
+  const want = asJavaScript(source, CONSTANTS)(output, args)
+  expect(got, source).toHaveLength(elementsOf(output))
+  got.forEach((value, i) => {
+    expect(agrees(value, want[i]!), `element ${i} is ${value}, not ${want[i]}:\n${source}`).toBe(
+      true,
+    )
+  })
+  return true
+}
+
+function agrees(got: number, want: number): boolean {
+  if (Number.isNaN(want) || !(Math.abs(want) < EXACT)) return true
+  return Math.abs(got - want) <= 1e-5 * Math.abs(want)
+}
