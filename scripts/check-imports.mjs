@@ -16,7 +16,20 @@ export const ROOMS = {
   'src/base': { may: [] },
   'src/scheduler': { may: [] },
   'src/store': { may: ['src/base', 'src/scheduler'] },
-  'src/runtime': { may: ['src/base'] },
+  'src/runtime': {
+    may: ['src/base', 'src/runtime/worker'],
+    types: ['src/gpu/define-kernel.ts'],
+  },
+  // docs/adr/0020: tasks define kernels and write down their calls.
+  'src/runtime/worker': {
+    may: [
+      'src/base',
+      'src/runtime',
+      'src/gpu/define-kernel.ts',
+      'src/gpu/kernel-spec.ts',
+      'src/gpu/kernel-codec.ts',
+    ],
+  },
   'src/gpu': { may: ['src/base', 'src/runtime'] },
   'src/node': {
     may: ['src/node', 'src/base', 'src/scheduler', 'src/store', 'src/runtime', 'src/gpu'],

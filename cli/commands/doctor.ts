@@ -9,7 +9,7 @@ import { meshFindings } from '../lib/doctor-mesh.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { formatDuration, plural } from '../lib/format.ts'
 import { PEER_ANSWER_MS } from '../lib/limits.ts'
-import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
+import { type CommonOptions, gpuOptions, withCommonOptions } from '../lib/options.ts'
 import { printJson } from '../lib/output.ts'
 import { dataDirOf } from '../lib/session.ts'
 import { type Style, styleFor } from '../lib/style.ts'
@@ -17,34 +17,43 @@ import { type Style, styleFor } from '../lib/style.ts'
 /** What it looks with; tests hand in others. */
 export interface Looking {
   machine(dataDir: string): Promise<MachineFacts>
-  gpu(): Promise<GpuFound>
+  /** `device`: an adapter's name, or a part of it. */
+  gpu(device?: string): Promise<GpuFound>
+}
+
+interface DoctorFlags extends CommonOptions {
+  readonly gpuDevice?: string
 }
 
 const REAL: Looking = { machine: lookAtMachine, gpu: lookForGpu }
 
 export function register(program: Command, app: App): void {
-  withCommonOptions(
-    program
-      .command('doctor')
-      .description(
-        'look at this machine: what would keep a peer from working well, and what to do',
-      ),
-  ).action(async (options: CommonOptions) => app.finish(await doctor(app.context, options)))
+  const command = program
+    .command('doctor')
+    .description('look at this machine: what would keep a peer from working well, and what to do')
+    .option(
+      '--gpu-device <name>',
+      'look at this GPU, by its name or a part of it, not at the one that would be used',
+    )
+  withCommonOptions(command).action(async (flags: DoctorFlags) =>
+    app.finish(await doctor(app.context, flags)),
+  )
 }
 
 /** Needs no peer, and tells of one that runs. The exit code is 1 when there is a problem. */
 export async function doctor(
   context: Context,
-  options: CommonOptions,
+  options: DoctorFlags,
   looking: Looking = REAL,
 ): Promise<number> {
   const dataDir = await dataDirOf(context, options)
+  const { gpu: chosen } = gpuOptions(options)
   // One after the other: the probe keeps the machine busy, and a busy disk looks slow.
   const facts = await looking.machine(dataDir)
   const looked: Looked = {
     facts,
     ...(facts.folder.exists ? await lookAtPeer(context, dataDir) : NO_PEER),
-    ...(await lookAtGpu(looking)),
+    ...(await lookAtGpu(looking, chosen?.device)),
     version: VERSION,
   }
   const findings = [...machineFindings(looked), ...meshFindings(looked)]
@@ -98,9 +107,12 @@ async function askPeer(context: Context, dataDir: string): Promise<PeerLooked> {
   }
 }
 
-async function lookAtGpu(looking: Looking): Promise<Pick<Looked, 'gpu' | 'gpuError'>> {
+async function lookAtGpu(
+  looking: Looking,
+  device: string | undefined,
+): Promise<Pick<Looked, 'gpu' | 'gpuError'>> {
   try {
-    return { gpu: await looking.gpu(), gpuError: undefined }
+    return { gpu: await looking.gpu(device), gpuError: undefined }
   } catch (error) {
     return { gpu: undefined, gpuError: (error as Error).message }
   }

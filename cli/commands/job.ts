@@ -14,7 +14,15 @@ import {
   printable,
 } from '../lib/format.ts'
 import { lossText } from '../lib/happenings.ts'
-import { finishedItems, isOver, runningLine, secondsOf, stateText } from '../lib/job-view.ts'
+import {
+  finishedItems,
+  isOver,
+  itemWord,
+  runningLine,
+  secondsOf,
+  sizeText,
+  stateText,
+} from '../lib/job-view.ts'
 import { LOG_LINES_READ, LOG_LINES_SHOWN, LOSSES_SHOWN, NAME_CHARS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { printJson } from '../lib/output.ts'
@@ -94,7 +102,7 @@ export function jobText(
         ? `${formatDuration(seconds)}${seconds > 0 ? `, ${formatRate(finished / seconds)}` : ''}`
         : `${formatDuration(seconds)} so far`,
     ],
-    ['input', inputText(info)],
+    info.output === null ? ['input', inputText(info)] : ['output', outputText(info, info.output)],
     ['options', optionsText(info)],
     ...logField(info),
     ...copiesField(info, style),
@@ -107,7 +115,7 @@ export function jobText(
     contributions(info, style),
     lines.length === 0 ? '' : `\nlast of \`mesh logs ${info.short}\`:\n`,
     ...lines.map((line) => `  ${logText(line, style)}\n`),
-    info.state === 'finished' ? `\nmesh results ${info.short}\n` : '',
+    info.state === 'finished' ? `\nmesh results ${info.short}${outHint(info)}\n` : '',
   ].join('')
 }
 
@@ -174,6 +182,15 @@ function contributions(info: JobInfo, style: Style): string {
 function inputText({ input, items }: JobInfo): string {
   if (input.kind !== 'range') return `${formatCount(items)} items sent`
   return `range ${input.start}..${input.start + input.count}`
+}
+
+function outputText(info: JobInfo, size: readonly number[]): string {
+  return `${sizeText(size)} numbers of a kernel; an item is ${itemWord(info) === 'row' ? 'a row' : 'one of them'}`
+}
+
+function outHint({ output }: JobInfo): string {
+  if (output === null) return ''
+  return ` --out FILE.${output.length === 1 ? 'npy' : 'png'}`
 }
 
 function optionsText({ options }: JobInfo): string {

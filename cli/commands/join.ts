@@ -6,13 +6,16 @@ import { dataFlag } from '../lib/come-back.ts'
 import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { formatBytes, formatCount, plural, printable } from '../lib/format.ts'
+import { gpuText } from '../lib/gpu.ts'
 import { tellHandOn } from '../lib/hand-on.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
-import { EVENT_POLL_MS } from '../lib/limits.ts'
+import { EVENT_POLL_MS, NAME_CHARS } from '../lib/limits.ts'
 import { eventsBetween, viewOf } from '../lib/mesh-events.ts'
 import {
   type CommonOptions,
   coresOption,
+  type GpuFlags,
+  gpuOptions,
   positiveNumber,
   repeated,
   withCommonOptions,
@@ -24,7 +27,7 @@ import { dataDirOf } from '../lib/session.ts'
 import { type Style, styleFor } from '../lib/style.ts'
 import { renderFields } from '../lib/table.ts'
 
-interface JoinFlags extends CommonOptions {
+interface JoinFlags extends CommonOptions, GpuFlags {
   readonly listen?: string[]
   readonly announce?: string[]
   readonly cores?: number
@@ -84,6 +87,7 @@ async function join(
   flags: JoinFlags,
 ): Promise<number> {
   const dataDir = await dataDirOf(context, flags)
+  const gpu = gpuOptions(flags)
   const interrupt = listenForInterrupt(context)
   try {
     const backend = await context.startPeer({
@@ -95,6 +99,7 @@ async function join(
       ...(flags.cores === undefined ? {} : { cores: flags.cores }),
       ...(flags.name === undefined ? {} : { name: flags.name }),
       ...keepOptions(flags),
+      ...gpu,
       ...(flags.minFree === undefined ? {} : { minFree: flags.minFree }),
       ...(flags.lease === undefined ? {} : { lease: flags.lease }),
       ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
@@ -143,7 +148,7 @@ async function run(
   const asked = await Promise.race([
     interrupt.asked,
     left?.then(() => 'left') ?? new Promise<never>(() => {}),
-    ...(flags.json === true ? [] : [tellEvents(context, backend, interrupt.signal)]),
+    ...(flags.json === true ? [] : [tellEvents(context, backend, interrupt.signal, status)]),
   ])
   if (asked !== 'left') note(context, 'leaving (Ctrl-C again: at once)', flags.json)
   const telling = tellHandOn(context, backend, flags.json === true)
@@ -168,9 +173,11 @@ async function tellEvents(
   context: Context,
   backend: MeshBackend,
   signal: AbortSignal,
+  welcomed: MeshStatus,
 ): Promise<'left'> {
   let view = viewOf([], await backend.jobs())
   let short = false
+  let gpuTold = welcomed.peer.gpu !== null
   for (;;) {
     try {
       const [peers, jobs, status] = [
@@ -182,6 +189,14 @@ async function tellEvents(
       if (disk !== null && disk.short !== short) {
         short = disk.short
         context.stdout.write(`${clock(context)} ${diskLine(disk)}\n`)
+      }
+      const { gpu } = status.peer
+      if (gpu !== null && !gpuTold) {
+        // The probe takes seconds, and the welcome does not wait for it.
+        gpuTold = true
+        context.stdout.write(
+          `${clock(context)} ~ this peer has a GPU: ${gpuText(gpu, NAME_CHARS)}\n`,
+        )
       }
       for (const line of eventsBetween(view, peers, jobs, context.wallClock())) {
         context.stdout.write(`${clock(context)} ${line}\n`)
@@ -229,6 +244,7 @@ function readyDocument(status: MeshStatus, ticket: string): Record<string, unkno
     ticket,
     cores: peer.slots,
     memoryBytes: peer.memoryBytes,
+    gpu: peer.gpu,
     addresses: status.addresses,
     dataDir: status.dataDir,
     pid: status.pid,
@@ -244,6 +260,7 @@ export function welcome(status: MeshStatus, ticket: string, data: string, style:
     renderFields(
       [
         ['lends', `${plural(peer.slots, 'core')}, ${formatBytes(peer.memoryBytes)} memory`],
+        ...(peer.gpu === null ? [] : [['gpu', gpuText(peer.gpu, NAME_CHARS)] as [string, string]]),
         ['folder', status.dataDir],
         ...status.addresses.map((address, at): [string, string] => [
           at === 0 ? 'listens' : '',

@@ -7,6 +7,7 @@ import { listenForInterrupt } from '../lib/interrupt.ts'
 import { type CommonOptions, coresOption, withCommonOptions } from '../lib/options.ts'
 import { attachOrStart, dataDirOf, holdsPeer, reopenerOf, withSession } from '../lib/session.ts'
 import { checkOutputs } from '../lib/sink.ts'
+import { checkResultFile } from '../lib/submission.ts'
 import { unknownJob } from '../lib/which-job.ts'
 
 interface ResultsFlags extends CommonOptions {
@@ -61,8 +62,11 @@ async function results(context: Context, id: string, flags: ResultsFlags): Promi
     const session = await attachOrStart(context, dataDir, peer)
     return await withSession(session, async ({ backend }) => {
       if (interrupt.code !== undefined) return interrupt.code ?? EXIT.interrupted
+      const { job, size } = await library.findJob(backend, id)
+      await checkResultFile(library, flags, size)
       const follow = {
-        job: await library.findJob(backend, id),
+        job,
+        ...(size === null ? {} : { size }),
         wait: flags.wait,
         recompute: flags.recompute === true,
         json: flags.json === true,

@@ -4,6 +4,7 @@ import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { reportFailure } from '../lib/failure.ts'
 import { formatBytes, formatDuration, plural, printable } from '../lib/format.ts'
+import { gpuText, gpuTransferText } from '../lib/gpu.ts'
 import { isOver, runningLine, stateOf } from '../lib/job-view.ts'
 import { MISSING_SHOWN, NAME_CHARS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
@@ -55,6 +56,7 @@ export function statusText(
     ...missingField(peers, style),
     ['lends', lendsText(peer.slots, busy)],
     ['memory', `${formatBytes(peer.freeMemoryBytes)} free of ${formatBytes(peer.memoryBytes)}`],
+    ['gpu', gpuField(peer)],
     ['jobs', `${now.jobs.running} running, ${now.jobs.finished} finished`],
     [
       'workers',
@@ -119,6 +121,11 @@ function handOnField({ handingOn }: MeshStatus, style: Style): [string, string][
   if (handingOn === null || handingOn.bytesLeft === 0) return []
   const left = formatBytes(handingOn.bytesLeft)
   return [['leaves', style.yellow(`hands on ${left} of results that only it has`)]]
+}
+
+function gpuField({ gpu }: PeerInfo): string {
+  if (gpu === null) return 'none is used: kernels run on the CPU (`mesh doctor` says more)'
+  return `${gpuText(gpu, NAME_CHARS)}; ${gpuTransferText(gpu)}`
 }
 
 function lendsText(slots: number, busy: number): string {

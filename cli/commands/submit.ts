@@ -1,19 +1,19 @@
-import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { MeshError } from '../../src/base/errors.ts'
 import type { Job } from '../../src/client/job.ts'
 import { dataFlag, otherPeers } from '../lib/come-back.ts'
 import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { followJob } from '../lib/follow.ts'
 import { tellHandOn } from '../lib/hand-on.ts'
-import { checkInput, chooseInput, type InputFlags, type InputSource } from '../lib/input.ts'
+import { chooseInput, type InputFlags } from '../lib/input.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
 import type { Library, SubmitOptions } from '../lib/library.ts'
 import { MAX_REPLICAS } from '../lib/limits.ts'
 import {
   type CommonOptions,
   coresOption,
+  type GpuFlags,
+  gpuOptions,
   parseArgs,
   positiveNumber,
   wholeNumber,
@@ -22,9 +22,9 @@ import {
 } from '../lib/options.ts'
 import { note, printJson } from '../lib/output.ts'
 import { attachOrStart, dataDirOf, reopenerOf, type Session, withSession } from '../lib/session.ts'
-import { checkOutputs } from '../lib/sink.ts'
+import { prepareSubmission, type Submission } from '../lib/submission.ts'
 
-interface SubmitFlags extends CommonOptions, InputFlags {
+interface SubmitFlags extends CommonOptions, InputFlags, GpuFlags {
   readonly args?: string
   readonly out?: string
   readonly errors?: string
@@ -47,13 +47,22 @@ export function register(program: Command, app: App): void {
   const command = program
     .command('submit')
     .description('run a task over items on every core of the mesh')
-    .argument('<task>', 'a TypeScript or JavaScript file whose default export is defineTask({ … })')
+    .argument(
+      '<task>',
+      'a TypeScript or JavaScript file whose default export is defineTask({ … }), or defineKernel({ … })',
+    )
     .argument('[input]', '- reads items from a pipe: NDJSON if the first line is, else lines')
     .option('--range <A..B>', 'the whole numbers from A up to, not including, B')
     .option('--items <file>', 'NDJSON: one JSON value a line is one item (- is the pipe)')
     .option('--lines <file>', 'text: each line is one item, a string (- is the pipe)')
-    .option('--args <json>', 'a JSON value for every item: ctx.args')
-    .option('--out <file>', 'write the results here, not to stdout')
+    .option(
+      '--args <json>',
+      "a JSON value for every item: ctx.args; a list, in a kernel's place of args",
+    )
+    .option(
+      '--out <file>',
+      'write the results here, not to stdout; of a kernel .png, .npy, .csv or .f32',
+    )
     .option('--errors <file>', 'write failed items here, as NDJSON')
     .option('--detach', "print the job's id and leave it to the mesh")
     .option('-q, --quiet', 'no progress and no notes, only errors')
@@ -88,23 +97,23 @@ async function submit(
   positional: string | undefined,
   flags: SubmitFlags,
 ): Promise<number> {
-  const source = chooseInput(flags, positional)
-  const options = submitOptions(flags)
-  await checkFiles(task, source, flags)
+  const given = { task, source: chooseInput(flags, positional), options: submitOptions(flags) }
+  const peer = peerOptions(flags)
+  const { library } = await import('../lib/library.ts')
+  // Before signals are listened for: a kernel's file is run here, and Ctrl-C must end it whatever it does.
+  const submission = await prepareSubmission(library, given, flags)
   const interrupt = listenForInterrupt(context)
   try {
     const dataDir = await dataDirOf(context, flags)
-    const { library } = await import('../lib/library.ts')
-    library.checkOptions(options)
     if (flags.ticket !== undefined) await library.checkTicket(flags.ticket)
-    const session = await attachOrStart(context, dataDir, peerOptions(flags))
+    const session = await attachOrStart(context, dataDir, peer)
     return await withSession(
       session,
       async () => {
         if (!session.embedded && flags.ticket !== undefined) {
           await library.checkSameMesh(session.backend, flags.ticket)
         }
-        return await run(context, session, library, { task, source, options, flags, interrupt })
+        return await run(context, session, library, { submission, flags, peer, interrupt })
       },
       () => tellHandOn(context, session.backend, flags.json === true),
     )
@@ -114,10 +123,9 @@ async function submit(
 }
 
 interface Work {
-  readonly task: string
-  readonly source: InputSource
-  readonly options: SubmitOptions
+  readonly submission: Submission
   readonly flags: SubmitFlags
+  readonly peer: Omit<PeerOptions, 'dataDir'>
   readonly interrupt: Interrupt
 }
 
@@ -127,20 +135,21 @@ async function run(
   library: Library,
   work: Work,
 ): Promise<number> {
-  const { flags, interrupt } = work
+  const { flags, interrupt, submission } = work
   const silent = flags.json === true || flags.quiet === true
   if (interrupt.code !== undefined) return notSubmitted(context, interrupt.code)
   const submitted = await submitOrStop(context, session, library, work)
   if (submitted === undefined) return notSubmitted(context, interrupt.code ?? EXIT.interrupted)
   if (flags.detach === true) return await detached(context, session, submitted, flags)
   note(context, `job ${submitted.id.slice(0, 8)} submitted`, silent)
-  await warnIfNobodyWorks(context, session, submitted.items, silent)
+  if (!silent && submitted.items > 0) await warnIfNobodyWorks(context, session, submission)
   const follow = {
     job: submitted,
+    ...(submission.kernel === undefined ? {} : { size: submission.kernel.output }),
     wait: true,
     json: flags.json === true,
     quiet: flags.quiet === true,
-    ...(await reopenerOf(context, session, peerOptions(flags))),
+    ...(await reopenerOf(context, session, work.peer)),
     ...(flags.out === undefined ? {} : { out: flags.out }),
     ...(flags.errors === undefined ? {} : { errors: flags.errors }),
   }
@@ -152,10 +161,11 @@ async function submitOrStop(
   context: Context,
   session: Session,
   library: Library,
-  { task, source, options, interrupt }: Work,
+  { submission, interrupt }: Work,
 ): Promise<Job | undefined> {
   // A pipe may stay silent for ever; closing it lets the reading of items end.
-  if (source.kind !== 'range' && source.from === '-') {
+  const { task, source, options } = submission
+  if (source !== undefined && source.kind !== 'range' && source.from === '-') {
     void interrupt.asked.then(() => context.stdin.destroy())
   }
   try {
@@ -206,25 +216,19 @@ async function detached(
 async function warnIfNobodyWorks(
   context: Context,
   { backend }: Session,
-  items: number,
-  silent: boolean,
+  { kernel }: Submission,
 ): Promise<void> {
-  if (silent || items === 0) return
-  const peers = await backend.peers()
-  if (peers.some((peer) => peer.slots > 0 && (peer.self || peer.connected))) return
-  note(context, 'no peer lends cores yet; the job starts when one does. On another machine run:')
+  const needsGpu = kernel?.requires === 'gpu'
+  const peers = (await backend.peers()).filter(
+    (peer) => peer.slots > 0 && (peer.self || peer.connected),
+  )
+  if (peers.some((peer) => !needsGpu || peer.gpu !== null)) return
+  const why =
+    peers.length > 0
+      ? `the kernel needs a GPU, and no peer has told of one yet`
+      : 'no peer lends cores yet'
+  note(context, `${why}; the job starts when one does. On another machine run:`)
   note(context, `mesh join ${await backend.ticket()}`)
-}
-
-/** What can be told wrong without starting a peer. */
-async function checkFiles(task: string, source: InputSource, flags: SubmitFlags): Promise<void> {
-  if (!existsSync(task)) {
-    throw new MeshError('ERR_MESH_TASK_NOT_FOUND', `there is no task file ${task}`, {
-      details: { path: task },
-    })
-  }
-  await checkInput(source)
-  await checkOutputs(flags)
 }
 
 function peerOptions(flags: SubmitFlags): Omit<PeerOptions, 'dataDir'> {
@@ -233,6 +237,7 @@ function peerOptions(flags: SubmitFlags): Omit<PeerOptions, 'dataDir'> {
     ...(flags.ticket === undefined ? {} : { ticket: flags.ticket }),
     ...(flags.cores === undefined ? {} : { cores: flags.cores }),
     ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...gpuOptions(flags),
     ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
   }
 }

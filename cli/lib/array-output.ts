@@ -7,7 +7,7 @@ import { formatBytes, formatCount, formatPercent, plural, printable } from './fo
 import { type ArrayFacts, GatheredArray } from './gathered-array.ts'
 import { itemWord, sizeText } from './job-view.ts'
 import type { ArrayFileWritten } from './library.ts'
-import { ARRAY_VALUES_SHOWN, MAX_JSON_ARRAY, NAME_CHARS, SHARES_SHOWN } from './limits.ts'
+import { ARRAY_VALUES_SHOWN, NAME_CHARS, SHARES_SHOWN } from './limits.ts'
 import { note, printJson } from './output.ts'
 import type { End, Output, Run } from './run.ts'
 import { styleFor } from './style.ts'
@@ -53,7 +53,8 @@ async function finish(run: Run, end: End, array: GatheredArray): Promise<number>
   await tellEnd(run, end, 'the others are NaN')
   if (written !== undefined) note(context, writtenLine(written, array), options.quiet)
   else if (options.out !== undefined) {
-    note(context, `${options.out} was not written: there is nothing to write`, end.error === undefined && end.code >= EXIT.internal)
+    // After Ctrl-C the way back has been told.
+    note(context, `${options.out} is not written`, end.code >= EXIT.internal)
   } else if (complete) {
     context.stdout.write(await arrayText(run, end.info, array))
     note(context, `the numbers themselves: ${await outCommand(run, end.info)}`, options.quiet)
@@ -73,20 +74,28 @@ async function write(
     return await library.writeArray(out, { data, size: size as Size })
   } catch (error) {
     const silent = options.json || end.info.state !== 'finished'
-    note(context, `the job is done; write its array again with: ${await outCommand(run, end.info)}`, silent)
+    note(
+      context,
+      `the job is done; write its array again with: ${await outCommand(run, end.info)}`,
+      silent,
+    )
     throw error
   }
 }
 
 /** 'mesh results ab12ab12 --out FILE.png (or .npy, .csv, .f32)' */
 async function outCommand({ context, session }: Run, info: JobInfo): Promise<string> {
-  const [first, ...others] = (info.output?.length ?? 1) === 1 ? ['npy', 'csv', 'f32'] : ['png', 'npy', 'csv', 'f32']
+  const [first, ...others] =
+    (info.output?.length ?? 1) === 1 ? ['npy', 'csv', 'f32'] : ['png', 'npy', 'csv', 'f32']
   const data = await dataFlag(context, session.dataDir)
   return `mesh results ${info.short}${data} --out FILE.${first} (or ${others.map((one) => `.${one}`).join(', ')})`
 }
 
 /** 'picture.png: 2 048 x 2 048, 1.2 MiB; 0 is darkest, 3.17 brightest (viridis)' */
-function writtenLine({ path, sizeBytes, scale }: ArrayFileWritten, { size }: GatheredArray): string {
+function writtenLine(
+  { path, sizeBytes, scale }: ArrayFileWritten,
+  { size }: GatheredArray,
+): string {
   const parts = [`${shellWord(path)}: ${sizeText(size)}, ${formatBytes(sizeBytes)}`]
   if (scale?.range !== undefined) {
     const [low, high] = scale.range
@@ -95,7 +104,8 @@ function writtenLine({ path, sizeBytes, scale }: ArrayFileWritten, { size }: Gat
   if (scale !== undefined && scale.clipped > 0) {
     parts.push(`${formatCount(scale.clipped)} outside of that shown as the nearer end`)
   }
-  if (scale !== undefined && scale.missing > 0) parts.push(`${formatCount(scale.missing)} NaN left clear`)
+  if (scale !== undefined && scale.missing > 0)
+    parts.push(`${formatCount(scale.missing)} NaN left clear`)
   return parts.join('; ')
 }
 
@@ -108,6 +118,7 @@ async function arrayText(run: Run, info: JobInfo, array: GatheredArray): Promise
     ...numberFields(facts),
     ...missingFields(info, array),
     ...sharesField(info),
+    ...devicesField(array),
     ...valuesField(array),
   ]
   const name = style.bold(printable(info.name, NAME_CHARS))
@@ -142,10 +153,19 @@ function sharesField({ peers }: JobInfo): [string, string][] {
   if (total === 0) return []
   const shares = [...peers]
     .sort((a, b) => b.done - a.done || (a.id < b.id ? -1 : 1))
-    .map(({ name, id, done }) => `${printable(name || id.slice(0, 8), NAME_CHARS)} ${formatPercent(done, total)}`)
+    .map(
+      ({ name, id, done }) =>
+        `${printable(name || id.slice(0, 8), NAME_CHARS)} ${formatPercent(done, total)}`,
+    )
   const more = shares.length - SHARES_SHOWN
   const text = shares.slice(0, SHARES_SHOWN).join(', ') + (more > 0 ? ` and ${more} more` : '')
   return [['computed', `by ${text}`]]
+}
+
+/** Results are the same bit for bit within one class of devices, and close to it between two. */
+function devicesField({ devices }: GatheredArray): [string, string][] {
+  const names = [...devices].sort().map((name) => printable(name, NAME_CHARS))
+  return names.length === 0 ? [] : [['on', names.join(', ')]]
 }
 
 function valuesField({ data }: GatheredArray): [string, string][] {
@@ -163,9 +183,7 @@ function document(
   const { options } = run
   const { data, size } = array
   const values =
-    complete && options.out === undefined && data.length <= MAX_JSON_ARRAY
-      ? { array: { size, data: Array.from(data) } }
-      : {}
+    complete && options.out === undefined ? { array: { size, data: Array.from(data) } } : {}
   return {
     job: end.info.id,
     ...(written === undefined
@@ -174,6 +192,7 @@ function document(
     ...values,
     output: size,
     numbers: array.facts(),
+    devices: [...array.devices].sort(),
     ...endDocument(run, end),
   }
 }

@@ -20,6 +20,7 @@ export interface PeerOptions {
   readonly keep?: { readonly days?: number; readonly bytes?: number }
   readonly minFree?: number
   readonly lease?: number
+  readonly gpu?: { readonly mode: 'auto' | 'off' | 'require'; readonly device?: string }
   readonly verbose?: boolean
 }
 

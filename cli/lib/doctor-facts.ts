@@ -126,9 +126,9 @@ export async function lookAtMachine(dataDir: string): Promise<MachineFacts> {
 }
 
 /** In a process of its own, with a time-out: a driver that hangs or crashes does neither here. */
-export async function lookForGpu(): Promise<GpuFound> {
+export async function lookForGpu(device?: string): Promise<GpuFound> {
   const { probeGpu } = await import('../../src/gpu/probe.ts')
-  return await probeGpu()
+  return await probeGpu({ device })
 }
 
 // ---------------------------------------------------------------- the system

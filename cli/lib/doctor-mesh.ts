@@ -1,4 +1,5 @@
 /** What a peer that runs here says of itself, whether one could be reached, and what kernels run on. Pure, as doctor-machine.ts. */
+import type { GpuFound } from '../../src/gpu/types.ts'
 import type { MeshStatus } from '../../src/node/types.ts'
 import type { MachineFacts } from './doctor-facts.ts'
 import { type Finding, finding, type Looked } from './doctor-finding.ts'
@@ -7,6 +8,7 @@ import { formatBytes, formatDuration, plural, printable } from './format.ts'
 /** A peer answers its control socket and its heartbeats from one loop: later than this, others notice. */
 const SLOW_LOOP_MS = 500
 const ADDRESSES_SHOWN = 3
+const ON_THE_CPU = 'Kernels run on the CPU here (webasm).'
 
 /** In the order in which they are shown. */
 export function meshFindings(looked: Looked): Finding[] {
@@ -142,24 +144,30 @@ function gpu({ gpu, gpuError }: Looked): Finding {
       'gpu',
       'warning',
       `the probe failed: ${printable(gpuError ?? 'it was not run', 200)}`,
-      'Kernels run on the CPU here (webasm).',
+      ON_THE_CPU,
     )
   }
   const reason = printable(gpu.reason, 300)
   if (gpu.state === 'hardware' && reason === '') {
     const speed = `${Math.round(gpu.gflops)} GFLOP/s, ${Math.round(gpu.upMBs)} MB/s up, ${Math.round(gpu.downMBs)} MB/s down`
     const buffer = `buffers up to ${formatBytes(gpu.maxBufferBytes)}`
-    return finding('gpu', 'ok', `${printable(gpu.name, 100)}: ${speed}, ${buffer}`)
+    return finding('gpu', 'ok', `${printable(gpu.name, 100)}: ${speed}, ${buffer}${others(gpu)}`)
   }
   const name = gpu.name === '' ? 'none' : printable(gpu.name, 100)
-  const found = reason === '' ? name : `${name}: ${reason}`
+  const found = (reason === '' ? name : `${name}: ${reason}`) + others(gpu)
   if (gpu.state === 'hardware' || (gpu.state === 'none' && gpu.adapters.length > 0)) {
     // There is one, and it is not used.
-    return finding('gpu', 'warning', found, 'Kernels run on the CPU here (webasm).', ...gpu.advice)
+    return finding('gpu', 'warning', found, ON_THE_CPU, ...gpu.advice)
   }
   if (gpu.state === 'software') {
-    const note = 'It computes on the CPU, slower than webasm does: kernels use that instead.'
+    const note =
+      'It computes on the CPU, slower than webasm does: it is used only where --gpu-device names it.'
     return finding('gpu', 'ok', `${found} (software)`, note, ...gpu.advice)
   }
-  return finding('gpu', 'ok', found, 'Kernels run on the CPU here (webasm).', ...gpu.advice)
+  return finding('gpu', 'ok', found, ON_THE_CPU, ...gpu.advice)
+}
+
+/** Where there is more than one adapter, what --gpu-device chooses from. */
+function others({ adapters }: GpuFound): string {
+  return adapters.length < 2 ? '' : `; adapters: ${printable(some(adapters), 300)}`
 }

@@ -1,4 +1,5 @@
 import { isMeshError, MeshError } from '../../src/base/errors.ts'
+import type { JobInfo } from '../../src/node/types.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
 import { openArrayOutput } from './array-output.ts'
 import type { Context } from './context.ts'
@@ -131,7 +132,7 @@ async function streamOnce(run: Run): Promise<unknown> {
 async function takeUp(run: Run, session: Session): Promise<void> {
   if (run.session !== run.first) await run.session.backend.close()
   run.session = session
-  run.job = await run.library.findJob(session.backend, run.options.job.id)
+  run.job = (await run.library.findJob(session.backend, run.options.job.id)).job
 }
 
 /** Feeds the bar, and hands on what waits in the buffer, so that a slow job's results do not wait for 64 KiB. */

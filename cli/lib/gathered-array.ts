@@ -1,5 +1,6 @@
 import { MeshError } from '../../src/base/errors.ts'
 import type { ItemError } from '../../src/runtime/types.ts'
+import { MAX_DEVICES } from './limits.ts'
 import type { ResultBatch } from './result-lines.ts'
 
 /** Of the numbers that are there. */
@@ -22,6 +23,8 @@ export class GatheredArray {
   /** Items that have values, and items that failed. */
   values = 0
   failed = 0
+  /** Classes of devices that computed it. */
+  readonly devices = new Set<string>()
   private readonly width: number
   private readonly state: Uint8Array
   private readonly onFailure: (failure: ItemError) => Promise<void>
@@ -48,7 +51,8 @@ export class GatheredArray {
   }
 
   /** Takes items in any order; what comes a second time (of another peer) changes nothing. @throws ERR_MESH_PROTOCOL */
-  async write({ lo, values, failures }: ResultBatch): Promise<void> {
+  async write({ lo, values, failures, device }: ResultBatch): Promise<void> {
+    if (device !== undefined && this.devices.size < MAX_DEVICES) this.devices.add(device)
     const failed = new Map(failures.map((failure) => [failure.index, failure]))
     for (let i = 0; i < values.length; i++) {
       const item = lo + i

@@ -17,10 +17,13 @@ export interface InputFlags {
 }
 
 /**
- * Exactly one of --range, --items, --lines and `-`. `from` is a path, or '-' for standard input.
+ * One of --range, --items, --lines and `-`; undefined when there is none, as for a kernel. `from` is a path, or '-' for standard input.
  * @throws ERR_MESH_OPTION_INVALID, ERR_MESH_RANGE_INVALID
  */
-export function chooseInput(flags: InputFlags, positional: string | undefined): InputSource {
+export function chooseInput(
+  flags: InputFlags,
+  positional: string | undefined,
+): InputSource | undefined {
   if (positional !== undefined && positional !== '-') {
     throw wrong(
       `'${positional}' is not expected here: items come from --range A..B, --items FILE, --lines FILE or - (a pipe)`,
@@ -32,9 +35,7 @@ export function chooseInput(flags: InputFlags, positional: string | undefined): 
     flags.lines === undefined ? [] : ['--lines'],
     positional === undefined ? [] : ['-'],
   ].flat()
-  if (given.length === 0) {
-    throw wrong('no items: give one of --range A..B, --items FILE, --lines FILE or - (a pipe)')
-  }
+  if (given.length === 0) return undefined
   if (given.length > 1)
     throw wrong(`items come from one place only: ${given.join(' or ')}, not both`)
   if (flags.range !== undefined) return { kind: 'range', range: parseRange(flags.range) }
@@ -43,9 +44,22 @@ export function chooseInput(flags: InputFlags, positional: string | undefined): 
   return { kind: 'detect', from: '-' }
 }
 
+/** A task needs items. */
+export function noItems(): MeshError {
+  return wrong('no items: give one of --range A..B, --items FILE, --lines FILE or - (a pipe)')
+}
+
+/** A kernel's items are the elements of its output. */
+export function itemsOfKernel(kernel: string, source: InputSource): MeshError {
+  const flags = { range: '--range', ndjson: '--items', lines: '--lines', detect: '- (a pipe)' }
+  return wrong(
+    `${flags[source.kind]} is not for a kernel: the output of "${kernel}" says how many elements there are to compute; leave it out`,
+  )
+}
+
 /** @throws ERR_MESH_INPUT_NOT_FOUND */
-export async function checkInput(source: InputSource): Promise<void> {
-  if (source.kind === 'range' || source.from === '-') return
+export async function checkInput(source: InputSource | undefined): Promise<void> {
+  if (source === undefined || source.kind === 'range' || source.from === '-') return
   const option = source.kind === 'ndjson' ? '--items' : '--lines'
   const details = { option, path: source.from }
   const facts = await stat(source.from).catch((cause: unknown) => {

@@ -1,17 +1,44 @@
 import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { toHex } from '../../src/base/bytes.ts'
 import { MeshError } from '../../src/base/errors.ts'
+import {
+  type ArrayFileWritten,
+  arrayFormatOf,
+  checkArrayFile,
+  type SizedArray,
+  writeArrayFile,
+} from '../../src/client/array-files.ts'
 import { toJsonLine } from '../../src/client/format.ts'
 import type { JobSource } from '../../src/client/input.ts'
-import type { Job } from '../../src/client/job.ts'
+import { Job } from '../../src/client/job.ts'
+import { kernelOf } from '../../src/client/kernel.ts'
 import { readLines, readNdjson } from '../../src/client/lines.ts'
 import { Mesh } from '../../src/client/mesh.ts'
 import { type SubmitOptions as LibraryOptions, toJobOptions } from '../../src/client/options.ts'
+import {
+  isPerItem,
+  type Kernel,
+  type KernelArray,
+  type KernelInput,
+  perItem,
+} from '../../src/gpu/define-kernel.ts'
+import { kernelSpec } from '../../src/gpu/kernel-spec.ts'
+import type { Size } from '../../src/gpu/types.ts'
 import type { MeshBackend } from '../../src/node/types.ts'
+import type { JobId } from '../../src/scheduler/types.ts'
 import type { Context } from './context.ts'
 import { type InputSource, openInput } from './input.ts'
 
+export type { ArrayFileWritten } from '../../src/client/array-files.ts'
+export type { Kernel } from '../../src/gpu/define-kernel.ts'
 export type SubmitOptions = Omit<LibraryOptions, 'onProgress'>
+
+export interface FoundJob {
+  readonly job: Job
+  /** Extents of a kernel's output; null: of another task. */
+  readonly size: readonly number[] | null
+}
 
 /** What the command uses of the library, in one place: it is imported only by the commands that need it. */
 export interface Library {
@@ -24,12 +51,28 @@ export interface Library {
   submit(
     context: Context,
     backend: MeshBackend,
-    task: string,
-    source: InputSource,
+    task: string | Kernel,
+    source: InputSource | undefined,
     options: SubmitOptions,
   ): Promise<Job>
+  /**
+   * The kernel that a file has as its default export, which is run for that in this process; undefined when it has another, without
+   * running it. `thorough` false: only if the file itself speaks of defineKernel. @throws ERR_MESH_TASK_*
+   */
+  kernelOf(path: string, thorough: boolean): Promise<Kernel | undefined>
+  /**
+   * The options as a kernel is submitted with them: `args` are a value for each parameter, null the kernel's own.
+   * @throws ERR_MESH_OPTION_INVALID, ERR_MESH_KERNEL_INVALID, ERR_MESH_TASK_INVALID
+   */
+  kernelOptions(kernel: Kernel, options: SubmitOptions): SubmitOptions
+  /** Whether an array of this size can be written there, and is written as one at all. @throws ERR_MESH_OPTION_INVALID */
+  checkArrayFile(path: string, size: readonly number[]): Promise<void>
+  /** Whether a file is of a format that holds an array alone. */
+  isArrayFile(path: string): boolean
+  /** @throws ERR_MESH_OPTION_INVALID, ERR_MESH_DISK_FULL */
+  writeArray(path: string, array: SizedArray): Promise<ArrayFileWritten>
   /** A job that was submitted before. @throws ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS */
-  findJob(backend: MeshBackend, id: string): Promise<Job>
+  findJob(backend: MeshBackend, id: string): Promise<FoundJob>
   /** One line of JSON: undefined -> null, bytes -> base64, BigInt -> string. */
   formatValue(value: unknown): string
 }
@@ -49,12 +92,58 @@ export const library: Library = {
     )
   },
   async submit(context, backend, task, source, options) {
-    return await new Mesh(backend).submit(task, await toSource(source, context), options)
+    const mesh = new Mesh(backend)
+    if (typeof task !== 'string') return await mesh.submit(task, undefined, options)
+    return await mesh.submit(task, await toSource(source!, context), options)
   },
+  async kernelOf(path, thorough) {
+    // What cannot be read is told by the bundler, in its words.
+    const text = thorough ? '' : await readFile(path, 'utf8').catch(() => '')
+    return thorough || text.includes('defineKernel') ? await kernelOf(path) : undefined
+  },
+  kernelOptions(kernel, options) {
+    const { args, ...rest } = options
+    toJobOptions(rest)
+    const inputs = args === undefined ? undefined : kernelArgs(kernel, args)
+    kernelSpec(kernel, inputs)
+    return { ...rest, ...(inputs === undefined ? {} : { args: inputs }) }
+  },
+  checkArrayFile: async (path, size) => void (await checkArrayFile(path, size as Size)),
+  isArrayFile(path) {
+    try {
+      // NDJSON in a .csv opens somewhere; in these it opens nowhere.
+      return arrayFormatOf(path) !== 'csv'
+    } catch {
+      return false
+    }
+  },
+  writeArray: (path, array) => writeArrayFile(path, array),
   async findJob(backend, id) {
-    return await new Mesh(backend).job(id)
+    const info = await backend.job(id)
+    return {
+      job: new Job({ backend, id: info.id as JobId, items: info.items }),
+      size: info.output,
+    }
   },
   formatValue: toJsonLine,
+}
+
+/** JSON has no typed arrays and no perItem(): an array in the place of one that launches get slices of is such a one too. */
+function kernelArgs({ name, args: own }: Kernel, args: unknown): readonly KernelInput[] {
+  if (!Array.isArray(args)) {
+    throw new MeshError(
+      'ERR_MESH_OPTION_INVALID',
+      `--args of the kernel "${name}" must be a list with a value for each parameter, null for the kernel's own; as in --args '[[1, 2, 3], null]'`,
+      { details: { option: '--args' } },
+    )
+  }
+  return args.map((value: unknown, i) => {
+    const before = own[i]
+    if (value === null && before !== undefined) return before
+    // What it really is, kernelSpec tells.
+    if (!isPerItem(before) || typeof value !== 'object') return value as KernelInput
+    return perItem(value as KernelArray)
+  })
 }
 
 async function decode(ticket: string): Promise<{ readonly meshKey: Uint8Array }> {

@@ -54,5 +54,5 @@ export const MAX_JSON_ARRAY = 10_000
 export const ARRAY_VALUES_SHOWN = 16
 /** Peers whose share of a kernel's output is named; `mesh job` has them all. */
 export const SHARES_SHOWN = 6
-/** A task file longer than this is not read to see whether it is a kernel's: nobody writes one by hand. */
-export const MAX_TASK_TEXT_BYTES = 1024 * 1024
+/** Classes of devices that are named as those that computed a kernel's output: what a peer says of itself is not endless. */
+export const MAX_DEVICES = 16

@@ -1,6 +1,7 @@
 import type { JobInfo, PeerInfo } from '../../src/node/types.ts'
 import { formatCount, formatDuration, plural, printable } from './format.ts'
-import { isOver, secondsOf } from './job-view.ts'
+import { gpuText } from './gpu.ts'
+import { isOver, itemWord, secondsOf } from './job-view.ts'
 import { EVENTS_PER_POLL, NAME_CHARS } from './limits.ts'
 
 /** What `mesh join` saw at its last look. */
@@ -42,6 +43,12 @@ export function eventsBetween(
       const what = after.lost ? `is lost: silent for ${seconds}` : 'is heard of again'
       lines.push(`~ peer ${peer.short} ${nameOf(peer)} ${what}`)
     }
+    if (after !== undefined && after.gpu !== null && peer.gpu === null) {
+      // Its probe takes longer than the first advert waits.
+      lines.push(
+        `~ peer ${peer.short} ${nameOf(peer)} has a GPU: ${gpuText(after.gpu, NAME_CHARS)}`,
+      )
+    }
     if (after !== undefined && after.diskFull !== peer.diskFull) {
       const what = after.diskFull ? 'has a full disk: it takes no work' : 'has disk space again'
       lines.push(`~ peer ${peer.short} ${nameOf(peer)} ${what}`)
@@ -50,7 +57,7 @@ export function eventsBetween(
   for (const job of jobs) {
     const was = before.jobs.get(job.id)?.state
     if (was === undefined)
-      lines.push(`> job ${job.short} ${nameOf(job)}: ${plural(job.items, 'item')}`)
+      lines.push(`> job ${job.short} ${nameOf(job)}: ${plural(job.items, itemWord(job))}`)
     if (isOver(job) && was !== job.state) lines.push(endLine(job, wallClock))
   }
   const more = lines.length - EVENTS_PER_POLL
@@ -61,13 +68,14 @@ export function eventsBetween(
 
 function cameLine(peer: PeerInfo, how: string): string {
   const lends = peer.slots === 0 ? 'lends nothing' : `lends ${plural(peer.slots, 'core')}`
-  return `+ peer ${peer.short} ${nameOf(peer)} ${how}, ${lends} (${printable(peer.address, 64)})`
+  const gpu = peer.gpu === null ? '' : `, GPU: ${gpuText(peer.gpu, NAME_CHARS)}`
+  return `+ peer ${peer.short} ${nameOf(peer)} ${how}, ${lends}${gpu} (${printable(peer.address, 64)})`
 }
 
 function endLine(job: JobInfo, wallClock: number): string {
   if (job.state === 'cancelled') return `x job ${job.short} ${nameOf(job)} was cancelled`
   const failed = job.failed > 0 ? `, ${formatCount(job.failed)} failed` : ''
-  return `= job ${job.short} ${nameOf(job)} finished: ${plural(job.items, 'item')} in ${formatDuration(secondsOf(job, wallClock))}${failed}`
+  return `= job ${job.short} ${nameOf(job)} finished: ${plural(job.items, itemWord(job))} in ${formatDuration(secondsOf(job, wallClock))}${failed}`
 }
 
 function nameOf({ name }: { readonly name: string }): string {

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { MeshError } from '../../src/base/errors.ts'
+import type { PeerOptions } from './context.ts'
 import { MAX_CORES } from './limits.ts'
 
 /** Options that every sub-command has. */
@@ -24,6 +25,44 @@ export function withPeerOptions(command: Command): Command {
   return command
     .option('--name <name>', 'what this peer calls itself (default: the host name)', parseName)
     .option('--no-mdns', 'do not look for peers on the local network')
+    .option(
+      '--gpu <mode>',
+      'auto: kernels run on the GPU if there is one; off: on the CPU; require: no peer without one (default: auto)',
+      parseGpuMode,
+    )
+    .option(
+      '--gpu-device <name>',
+      'the GPU to use, by its name or a part of it; a software one is used only when named',
+    )
+}
+
+export interface GpuFlags {
+  readonly gpu?: GpuMode
+  readonly gpuDevice?: string
+}
+
+const GPU_MODES = ['auto', 'off', 'require'] as const
+type GpuMode = (typeof GPU_MODES)[number]
+
+function parseGpuMode(text: string): GpuMode {
+  const mode = GPU_MODES.find((known) => known === text.trim())
+  if (mode === undefined) throw refuse(`must be auto, off or require (got '${text}')`)
+  return mode
+}
+
+/** The GPU as a peer is told of it; nothing for its own default. @throws ERR_MESH_OPTION_INVALID */
+export function gpuOptions({ gpu, gpuDevice }: GpuFlags): Pick<PeerOptions, 'gpu'> {
+  if (gpuDevice === undefined) return gpu === undefined ? {} : { gpu: { mode: gpu } }
+  const fault = (why: string): MeshError =>
+    new MeshError('ERR_MESH_OPTION_INVALID', `--gpu-device ${why}`, {
+      details: { option: '--gpu-device' },
+    })
+  const device = gpuDevice.trim()
+  if (device === '')
+    throw fault('needs the name of a GPU: `mesh doctor` lists those that there are')
+  if (gpu === 'off')
+    throw fault('names a GPU, but with --gpu off none is used: leave one of them out')
+  return { gpu: { mode: gpu ?? 'auto', device } }
 }
 
 /** `--cores N` where N is at least `min`. */

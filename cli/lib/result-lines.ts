@@ -9,6 +9,8 @@ export interface ResultBatch {
   readonly values: readonly unknown[]
   /** Their `index` is the item's number in the job. */
   readonly failures: readonly ItemError[]
+  /** Of a kernel: the class of devices that computed them. */
+  readonly device?: string
 }
 
 export interface LineWriterOptions {

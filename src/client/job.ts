@@ -22,6 +22,15 @@ export interface ItemFailed {
   readonly error: ItemFailure
 }
 
+/** What a kernel job gives. */
+export interface KernelResult {
+  readonly data: Float32Array
+  /** [x], [x, y] or [x, y, z]; x runs fastest. */
+  readonly size: readonly number[]
+  /** Classes of devices that computed it, such as `webasm`. */
+  readonly devices: readonly string[]
+}
+
 export interface ReadOptions {
   /** 'arrival' (default of iteration): as they come; 'item': in item order. */
   readonly order?: 'arrival' | 'item'
@@ -180,12 +189,11 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
   }
 
   /**
-   * Of a kernel job: its whole output as one array, x running fastest, and its extents.
+   * Of a kernel job: its whole output as one array, x running fastest, its extents, and the classes of devices that computed it (results are
+   * the same bit for bit within one class).
    * @throws ERR_MESH_OPTION_INVALID when the job is no kernel's; ERR_MESH_ITEMS_FAILED; and as `batches()`
    */
-  async array(
-    options: { readonly signal?: AbortSignal } = {},
-  ): Promise<{ readonly data: Float32Array; readonly size: readonly number[] }> {
+  async array(options: { readonly signal?: AbortSignal } = {}): Promise<KernelResult> {
     const { output: size } = await this.info()
     if (size === null) {
       throw new MeshError(
@@ -196,8 +204,10 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     const data = new Float32Array(size.reduce((product, extent) => product * extent, 1))
     const width = data.length / this.items
     const failures: ItemFailure[] = []
+    const devices = new Set<string>()
     for await (const batch of this.batches(options)) {
       for (const failure of batch.failures) failures.push(failure)
+      if (batch.device !== undefined) devices.add(batch.device)
       batch.values.forEach((value, i) => {
         const at = (batch.lo + i) * width
         if (typeof value === 'number' && width === 1) data[at] = value
@@ -205,7 +215,7 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
         else if (value !== undefined) throw wrongRow(batch.lo + i)
       })
     }
-    if (failures.length === 0) return { data, size }
+    if (failures.length === 0) return { data, size, devices: [...devices].sort() }
     throw itemsFailed(this.items, failures.length, failures, { job: this.id, data })
   }
 

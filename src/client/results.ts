@@ -17,6 +17,8 @@ export interface ResultBatch<O> {
   readonly values: (O | undefined)[]
   /** In item order; `index` is the item's number within the job. */
   readonly failures: readonly ItemFailure[]
+  /** Of a kernel: the class of devices that computed it; results are the same bit for bit within one. */
+  readonly device?: string
 }
 
 /** The loop is left alone at least this often while results are decoded, ms. */
@@ -59,6 +61,8 @@ function cut<O>(segment: DecodedSegment, lo: number, hi: number): ResultBatch<O>
   const values = (
     whole ? segment.values : segment.values.slice(lo - segment.lo, hi - segment.lo)
   ) as (O | undefined)[]
+  const { device } = segment
+  if (device !== undefined) return { lo, hi, values, failures: [], device }
   if (segment.failures.length === 0) return { lo, hi, values, failures: [] }
   const failures = segment.failures
     .filter((failure) => failure.index >= lo && failure.index < hi)

@@ -55,7 +55,7 @@ export async function bootWebgpu(device?: string): Promise<Boot> {
       return { ok: false, why, adapters }
     }
     install(dawn, adapter)
-    return { ok: true, found: describe(adapter), adapters }
+    return { ok: true, found: { adapter, ...describeInfo(adapter.info, adapters) }, adapters }
   } catch (error) {
     return { ok: false, why: { kind: 'broken', message: (error as Error).message }, adapters }
   }
@@ -128,23 +128,24 @@ function install(dawn: Dawn, adapter: GPUAdapter): void {
   })
 }
 
-function describe(adapter: GPUAdapter): FoundAdapter {
-  const { info } = adapter
-  return { adapter, ...describeInfo(info) }
-}
-
 /** The parts of an adapter's own description that we read; any may be ''. */
 type AdapterWords = Pick<
   GPUAdapterInfo,
   'vendor' | 'architecture' | 'device' | 'description' | 'isFallbackAdapter'
 >
 
-export function describeInfo(info: AdapterWords): Omit<FoundAdapter, 'adapter'> {
+/** `adapters`: names as they are listed, which are written for people; an adapter itself knows its own in small letters only. */
+export function describeInfo(
+  info: AdapterWords,
+  adapters: readonly string[],
+): Omit<FoundAdapter, 'adapter'> {
   const { vendor, architecture, device, description } = info
+  const listed = adapters.map((line) => line.slice(line.indexOf(':') + 1))
+  const written = listed.find((name) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-') === device)
   const words = [vendor, architecture, device, description].join(' ')
   const driver = [vendor, architecture || device, description].filter((word) => word !== '')
   return {
-    name: (device || description || architecture || vendor || 'GPU').slice(0, MAX_NAME_CHARS),
+    name: (written || device || description || architecture || vendor || 'GPU').slice(0, MAX_NAME_CHARS),
     deviceClass: driver.join(' / ').slice(0, MAX_NAME_CHARS),
     software: info.isFallbackAdapter || SOFTWARE.test(words),
   }

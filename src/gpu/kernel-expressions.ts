@@ -9,6 +9,7 @@ import type {
   UnaryExpression,
 } from 'acorn'
 import { asInteger, foundOf, refuseLooseChoice } from './kernel-integers.ts'
+import { compute, refuseUnreal } from './kernel-known.ts'
 import { MAX_CHOICES, MAX_F32 } from './kernel-limits.ts'
 import { memberAt, refuseMath } from './kernel-members.ts'
 import { refuseSyntax } from './kernel-refusals.ts'
@@ -47,6 +48,7 @@ export function conditionAt(check: Check, node: AnyNode): void {
 function valueAt(check: Check, node: AnyNode): Value {
   const value = check.nested(node, () => visit(check, node))
   check.values.set(node, value)
+  if (value.is === 'number') refuseUnreal(check, node)
   return value
 }
 
@@ -115,7 +117,7 @@ function identifierAt(check: Check, node: Identifier): Value {
     check.refuse(node, `devices have no ${name}: write a number that means it, such as -1`)
   }
   if (name === 'Math') check.refuse(node, 'Math stands alone here: write Math.sqrt(…), Math.PI…')
-  if (name in check.facts.constants) {
+  if (Object.hasOwn(check.facts.constants, name)) {
     check.refuse(node, `"${name}" is a constant: write this.constants.${name}`)
   }
   return check.refuse(
@@ -131,9 +133,9 @@ function unaryAt(check: Check, node: UnaryExpression): Value {
     return BOOLEAN
   }
   if (operator === '~') {
-    numberAt(check, argument)
+    const { fixed } = numberAt(check, argument)
     asInteger(check, argument, 'an operand of ~')
-    return INT
+    return fixed === undefined ? INT : folded(check, node, ~fixed)
   }
   if (operator !== '-' && operator !== '+') return refuseSyntax(check, node)
   const value = numberAt(check, argument)
@@ -164,19 +166,16 @@ function binaryAt(check: Check, node: BinaryExpression): Value {
   return { is: 'number', kind: left.type === 'Literal' ? 'int' : 'float', whole }
 }
 
-/** gpu.js types the sum of two literals as an integer and writes it as a float: the rewriting puts its value in its place. */
-function folded(check: Check, node: BinaryExpression, fixed: number): Value {
-  check.mark({
-    start: node.start,
-    end: node.end,
-    text: fixed < 0 ? `(${fixed})` : String(fixed),
-  })
+/** gpu.js types a sum of literals as an integer and writes it as a float: the rewriting puts its value in its place. */
+function folded(check: Check, node: AnyNode, fixed: number): Value {
+  const { start, end } = node
+  check.mark({ start, end, text: fixed < 0 ? `(${fixed})` : String(fixed) })
   return { is: 'number', kind: 'literal', whole: true, fixed }
 }
 
+/** 0 is added so that there is no -0. */
 function fold(operator: string, a: number, b: number): number {
-  // 0 is added so that there is no -0.
-  return (operator === '+' ? a + b : operator === '-' ? a - b : a * b) + 0
+  return (compute(operator, a, b) ?? 0) + 0
 }
 
 function meetsInteger(check: Check, node: AnyNode): void {
@@ -188,7 +187,7 @@ function meetsInteger(check: Check, node: AnyNode): void {
 
 function bitwiseAt(check: Check, node: BinaryExpression): Value {
   const { operator, left, right } = node
-  numberAt(check, left)
+  const of = numberAt(check, left)
   asInteger(check, left, `an operand of ${operator}`)
   const by = numberAt(check, right)
   asInteger(check, right, `an operand of ${operator}`)
@@ -202,7 +201,8 @@ function bitwiseAt(check: Check, node: BinaryExpression): Value {
       '>>> must be by a number from 1 to 31: devices keep integers signed, so that `>>> 0` changes nothing',
     )
   }
-  return INT
+  if (of.fixed === undefined || by.fixed === undefined) return INT
+  return folded(check, node, fold(operator, of.fixed, by.fixed))
 }
 
 function choiceAt(check: Check, node: ConditionalExpression): Value {

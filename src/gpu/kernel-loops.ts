@@ -4,7 +4,8 @@
  * loopMaxIterations without a word, so that here nobody may be silent about it.
  */
 import type { AnyNode, Expression, ForStatement } from 'acorn'
-import { UNSTATED_LOOP_ITERATIONS } from './kernel-limits.ts'
+import { evaluate } from './kernel-known.ts'
+import { MAX_LOOP_ITERATIONS, UNSTATED_LOOP_ITERATIONS } from './kernel-limits.ts'
 import { thisPath } from './kernel-members.ts'
 import type { Check, Loop } from './kernel-scope.ts'
 
@@ -13,9 +14,16 @@ const STATE =
 
 /** Call it when the parts of the head were checked. @throws ERR_MESH_KERNEL_INVALID when the loop could be cut short. */
 export function forLoop(check: Check, node: ForStatement): Loop {
+  const known = countOf(check, node, true)
+  if (known !== undefined && known > MAX_LOOP_ITERATIONS) {
+    check.refuse(
+      node,
+      `this loop runs ${known} times, more than ${MAX_LOOP_ITERATIONS}, where f32 counters stand still: put a loop into a loop`,
+    )
+  }
   if (runsAsWritten(check, node)) return {}
   const stated = check.facts.loopMaxIterations
-  const count = countOf(check, node, stated > 0)
+  const count = stated > 0 ? known : countOf(check, node, false)
   const most = stated > 0 ? stated : UNSTATED_LOOP_ITERATIONS
   if (count === undefined && stated === 0) {
     check.refuse(node, `how often this loop runs is not plain from its head: ${STATE}`)
@@ -170,46 +178,10 @@ function stepOf(
   }
 }
 
-/** The value of an expression of literals, constants and extents. */
+/** The value of an expression that is known before the kernel runs; with `known`, numbers among the arguments are. */
 function numberOf(check: Check, node: AnyNode, known: boolean): number | undefined {
-  const found = check.values.get(node)
-  if (found?.is === 'number' && found.fixed !== undefined) return found.fixed
-  switch (node.type) {
-    case 'Literal':
-      return typeof node.value === 'number' ? node.value : undefined
-    case 'Identifier': {
-      const param = known && !check.find(node.name) ? check.params.get(node.name) : undefined
-      return param?.kind === 'number' ? param.value : undefined
-    }
-    case 'UnaryExpression': {
-      const value = numberOf(check, node.argument, known)
-      if (value === undefined) return undefined
-      return node.operator === '-' ? -value : node.operator === '+' ? value : undefined
-    }
-    case 'BinaryExpression': {
-      const a = numberOf(check, node.left, known)
-      const b = numberOf(check, node.right, known)
-      if (a === undefined || b === undefined) return undefined
-      return compute(node.operator, a, b)
-    }
-    default: {
-      const own = thisPath(node)
-      return own?.room === 'constants' ? check.facts.constants[own.name] : undefined
-    }
-  }
-}
-
-function compute(operator: string, a: number, b: number): number | undefined {
-  switch (operator) {
-    case '+':
-      return a + b
-    case '-':
-      return a - b
-    case '*':
-      return a * b
-    case '/':
-      return a / b
-    default:
-      return undefined
-  }
+  return evaluate(check, node, (name) => {
+    const param = known ? check.params.get(name) : undefined
+    return param?.kind === 'number' ? param.value : undefined
+  })
 }

@@ -110,12 +110,13 @@ function elementAt(check: Check, node: MemberExpression, numberAt: NumberAt): Va
       `"${name}" has ${param.size.length} dimension${param.size.length === 1 ? '' : 's'} and ${indexes.length} index${indexes.length === 1 ? '' : 'es'} here: write ${name}${form.map((axis) => `[${axis}]`).join('')}`,
     )
   }
-  for (const index of indexes) {
-    const value = numberAt(check, index)
+  indexes.forEach((index, i) => {
+    const { fixed } = numberAt(check, index)
     asInteger(check, index, 'an index')
-    if (value.fixed !== undefined && value.fixed < 0)
-      check.refuse(index, 'an index must not be negative')
-  }
+    const extent = param.size[param.size.length - 1 - i]!
+    if (fixed === undefined || (fixed >= 0 && fixed < extent)) return
+    check.refuse(index, `"${name}" has ${extent} elements here, from 0 to ${extent - 1}`)
+  })
   if (param.perItem) sliceIndexAt(check, name, indexes[0]!)
   return FLOAT
 }

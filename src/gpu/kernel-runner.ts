@@ -17,7 +17,7 @@ import {
 } from './limits.ts'
 import { createKernelProcess } from './process.ts'
 import { itemsOf, rowOf } from './size.ts'
-import type { KernelProcess, KernelSpec, Launched } from './types.ts'
+import type { KernelProcess, KernelSpec, Launch, Launched } from './types.ts'
 
 export interface KernelChunk {
   /** The blob that holds the kernel's specification. */
@@ -72,6 +72,26 @@ export class KernelRunner {
         // A launch is short, and a process with its compiled kernels is worth keeping.
         setTimeout(() => stop.abort(), Math.max(graceMs, ABORT_WAIT_MS)).unref()
       },
+    }
+  }
+
+  /**
+   * One launch for a task that waits for it (ctx.gpu.run); what KernelProcess.launch throws, and ERR_MESH_NO_GPU for a kernel that requires
+   * one on a peer without.
+   */
+  async launch(launch: Launch, options: { readonly signal: AbortSignal }): Promise<Launched> {
+    const gpu = await this.options.gpu()
+    if (gpu === undefined && launch.spec.requiresGpu) {
+      throw new MeshError(
+        'ERR_MESH_NO_GPU',
+        `the kernel "${launch.spec.name}" requires a GPU, and this peer has none to compute on: submit it as a job of its own, which goes to peers that have one`,
+      )
+    }
+    const process = this.borrow(gpu)
+    try {
+      return await process.launch(launch, options)
+    } finally {
+      if (gpu === undefined) this.free.push(process)
     }
   }
 
@@ -177,11 +197,12 @@ class ChunkLaunches {
   async next(): Promise<void> {
     const lo = this.reached
     const count = this.count()
+    const startedAt = performance.now()
     try {
       const launched = await this.launch(lo, lo + count)
       this.tries = 0
-      this.learn(count, launched)
-      this.emit(lo + count, 0, encodeF32Segment(count, launched.bytes))
+      this.learn(count, launched, performance.now() - startedAt)
+      this.emit(lo + count, 0, encodeF32Segment(count, launched.bytes, launched.deviceClass))
     } catch (error) {
       const died =
         isMeshError(error, 'ERR_MESH_WORKER_DIED') || isMeshError(error, 'ERR_MESH_TIME_LIMIT')
@@ -217,10 +238,12 @@ class ChunkLaunches {
     return Math.min(hi - this.reached, most, Math.max(1, Math.floor(careful)))
   }
 
-  private learn(count: number, { elapsedMs }: Launched): void {
-    this.elapsedMs += elapsedMs
-    const perMs = count / Math.max(0.01, elapsedMs)
+  private learn(count: number, { elapsedMs, preparedMs }: Launched, wallMs: number): void {
     const { known } = this
+    // Chunks that run at once share a device: each counts its wait for the others, but not for a compilation.
+    this.elapsedMs +=
+      known.perMs === undefined ? elapsedMs : Math.max(elapsedMs, wallMs - preparedMs)
+    const perMs = count / Math.max(0.01, elapsedMs)
     known.perMs = known.perMs === undefined ? perMs : (known.perMs + perMs) / 2
     known.largest = Math.max(known.largest, count)
   }

@@ -64,5 +64,7 @@ export const LAUNCH_TRIES = 3
 export const RETRY_SHARE = 1 / 16
 /** An aborted chunk lets its launch end for so long before its process is killed. */
 export const ABORT_WAIT_MS = 1000
+/** A kernel call (ctx.gpu.run) whose process died under it is tried so often: another's kernel may have ended it. */
+export const CALL_TRIES = 2
 /** Kernels whose specification and rate are remembered. */
 export const MAX_KNOWN_KERNELS = 64

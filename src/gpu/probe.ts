@@ -96,6 +96,7 @@ function runProbe(options: ProbeOptions): Promise<ProbeOutcome> {
     )
     const onAbort = (): void => end({ kind: 'died', how: 'it was stopped' })
     options.signal?.addEventListener('abort', onAbort, { once: true })
+    if (options.signal?.aborted === true) onAbort()
     const reader = new FrameReader((type, payload) => {
       if (type === MESSAGE.noGpu) end({ kind: 'noGpu', message: readNoGpu(payload) })
       if (type === MESSAGE.probed) end({ kind: 'probed', probed: readProbed(payload) })

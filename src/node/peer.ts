@@ -3,6 +3,7 @@ import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { pause } from '../base/pause.ts'
 import { ChosenGpu } from '../gpu/chosen-gpu.ts'
+import { KernelCalls } from '../gpu/kernel-calls.ts'
 import { KernelRunner } from '../gpu/kernel-runner.ts'
 import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
@@ -94,6 +95,7 @@ export class Peer {
   readonly runtime: Runtime
   readonly gpu: ChosenGpu
   readonly kernels: KernelRunner
+  private readonly calls: KernelCalls
   readonly replication: Replication
   readonly logExchange: LogExchange
   readonly advertiser: Advertiser
@@ -147,9 +149,17 @@ export class Peer {
       config.log.child('blobs'),
     )
     this.inputs = new Inputs(this.store.blobs, this.exchange)
-    this.runtime = createRuntime({ slots: config.slots, logger: config.log.child('runtime') })
     this.gpu = config.gpu ?? new ChosenGpu({ mode: 'auto' }, config.log)
     this.kernels = new KernelRunner({ gpu: () => this.gpu.device(), log: config.log })
+    this.calls = new KernelCalls({
+      launch: (launch, options) => this.kernels.launch(launch, options),
+      log: config.log.child('gpu'),
+    })
+    this.runtime = createRuntime({
+      slots: config.slots,
+      logger: config.log.child('runtime'),
+      serveGpu: this.calls.serve,
+    })
     const dispatch = this.engine.dispatch.bind(this.engine)
     this.upkeep = new Upkeep({
       self: this.id,
@@ -347,6 +357,7 @@ export class Peer {
     await step(() => this.runtime.close())
     this.gpu.close()
     await step(() => this.kernels.close())
+    await step(() => this.calls.close())
     await step(() => this.transportOrNone?.stop())
     await step(() => this.upkeep.close())
     this.engine.close()

@@ -98,3 +98,14 @@ export const V8_RESERVED_BYTES = Number.parseInt(process.versions.node, 10) >= 2
 
 /** A worker that is given a run says so before its first item; one that does not within this time cannot hear. */
 export const ANSWER_TIMEOUT_MS = 10_000
+
+/** Kernel calls (ctx.gpu.run) of one worker that its peer has at a time; the others wait in the worker. They run one after another, so that more would hold arrays for nothing. */
+export const MAX_GPU_CALLS = 32
+/** One array of a kernel call, and its output: each travels in one frame, and is held in memory on its way. */
+export const MAX_GPU_ARRAY_BYTES = 64 * MiB
+/** Arrays that a peer keeps for one worker, so that what is sent twice travels once: they lie in files, and a worker has half a GiB itself. */
+export const MAX_GPU_HELD_BYTES = 256 * MiB
+/** …and how many: each is a file. */
+export const MAX_GPU_HELD_ARRAYS = 1024
+/** A kernel as it travels in a call: src/gpu/kernel-limits.ts says what fits in it. */
+export const MAX_GPU_SPEC_BYTES = 64 * KiB

@@ -19,6 +19,7 @@ import type {
   RunningChunkHandle,
   Runtime,
   RuntimeStats,
+  ServeWorker,
 } from './types.ts'
 import type { ErrorFrame } from './worker/frames.ts'
 import { WorkerProcess } from './worker-process.ts'
@@ -32,6 +33,8 @@ export interface RuntimeOptions {
   readonly loadTimeoutMs?: number
   /** Workers run below normal priority, so that the peer itself and the machine's user go first; default true. */
   readonly nice?: boolean
+  /** Serves the kernel calls of tasks (ctx.gpu.run). */
+  readonly serveGpu?: ServeWorker
 }
 
 /** Replacing a worker that grew must cost little of its life: it lives at least so many times what its start took. */
@@ -173,6 +176,7 @@ class WorkerPool implements Runtime, Workers {
       loadTimeoutMs: this.options.loadTimeoutMs ?? LOAD_TIMEOUT_MS,
       ...(this.options.nice === undefined ? {} : { nice: this.options.nice }),
       log: this.log,
+      serveGpu: this.options.serveGpu,
     })
     this.workers.add(worker)
     this.started += 1

@@ -155,20 +155,22 @@ function tooLarge(sizeBytes: number, index?: number): MeshError {
   )
 }
 
-/** In the place of `failuresBytes`: the values are f32, little-endian, the same number for each item, and none failed. */
-const F32_VALUES = 0xffff_ffff
+/** A bit of `failuresBytes`: the values are f32, little-endian, the same number for each item; none failed, and the text that follows names the device. */
+const F32_VALUES = 0x8000_0000
 const F32_BYTES = 4
+const MAX_DEVICE_BYTES = 256
 
 /**
  * A segment of `count` items whose values are f32 numbers (`bytes.length` is 4 × count) or rows of so many each, little-endian: what a
- * kernel gives. Decoded as numbers, or as a Float32Array for each item.
+ * kernel gives. Decoded as numbers, or as a Float32Array for each item. `device` is the class of devices that computed them.
  */
-export function encodeF32Segment(count: number, bytes: Uint8Array): Uint8Array {
+export function encodeF32Segment(count: number, bytes: Uint8Array, device: string): Uint8Array {
+  const name = Buffer.from(device).subarray(0, MAX_DEVICE_BYTES)
   const header = Buffer.allocUnsafe(SEGMENT_HEADER_BYTES)
   header.writeUInt32LE(count, 0)
   header.writeUInt32LE(bytes.byteLength, 4)
-  header.writeUInt32LE(F32_VALUES, 8)
-  return Buffer.concat([header, bytes])
+  header.writeUInt32LE(F32_VALUES + name.length, 8)
+  return Buffer.concat([header, bytes, name])
 }
 
 function decodeF32(bytes: Uint8Array, count: number): unknown[] {
@@ -202,15 +204,16 @@ export function* scanSegments(bytes: Uint8Array, originLo: number): Generator<Se
     const count = view.getUint32(start, true)
     const valuesBytes = view.getUint32(start + 4, true)
     const third = view.getUint32(start + 8, true)
-    const isF32 = third === F32_VALUES
-    const failuresBytes = isF32 ? 0 : third
+    const isF32 = third >= F32_VALUES
+    const failuresBytes = isF32 ? third - F32_VALUES : third
     const end = start + SEGMENT_HEADER_BYTES + valuesBytes + failuresBytes
     if (end > bytes.length) throw garbage('a segment is cut short')
     // Every value takes a byte at least, so a count cannot ask for more memory than the bytes that carry it.
     if (count > valuesBytes) {
       throw garbage(`a segment of ${valuesBytes} bytes says that it holds ${count} values`)
     }
-    if (isF32 && (count === 0 || valuesBytes % (F32_BYTES * count) !== 0)) {
+    const wrong = count === 0 || valuesBytes % (F32_BYTES * count) !== 0
+    if (isF32 && (wrong || failuresBytes > MAX_DEVICE_BYTES)) {
       throw garbage(`a segment of ${count} items cannot hold ${valuesBytes} bytes of f32`)
     }
     yield { lo, hi: lo + count, start, end, valuesBytes, failuresBytes, isF32 }
@@ -226,6 +229,8 @@ export interface DecodedSegment {
   readonly values: unknown[]
   /** `index` is the item's number within the job. */
   readonly failures: ItemError[]
+  /** Of a kernel: the class of devices that computed it. */
+  readonly device?: string
 }
 
 /**
@@ -237,14 +242,18 @@ export function* decodeSegments(bytes: Uint8Array, originLo: number): Generator<
     const at = span.start + SEGMENT_HEADER_BYTES
     const packed = bytes.subarray(at, at + span.valuesBytes)
     const count = span.hi - span.lo
-    const values = span.isF32 ? decodeF32(packed, count) : unpackChecked(packed, 'values')
+    const rest = bytes.subarray(at + span.valuesBytes, span.end)
+    if (span.isF32) {
+      const values = decodeF32(packed, count)
+      const device = Buffer.from(rest).toString()
+      yield { lo: span.lo, hi: span.hi, values, failures: [], device }
+      continue
+    }
+    const values = unpackChecked(packed, 'values')
     if (!Array.isArray(values) || values.length !== count) {
       throw garbage(`a segment does not hold the ${count} values that it says`)
     }
-    const failures =
-      span.failuresBytes === 0
-        ? []
-        : decodeFailures(bytes.subarray(at + span.valuesBytes, span.end), span.lo, count)
+    const failures = span.failuresBytes === 0 ? [] : decodeFailures(rest, span.lo, count)
     yield { lo: span.lo, hi: span.hi, values, failures }
   }
 }

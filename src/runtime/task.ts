@@ -1,5 +1,6 @@
 /** What a user writes: `export default defineTask({ name, run(item, ctx) { … } })`. */
 import { MeshError } from '../base/errors.ts'
+import type { Kernel, KernelDefinition, KernelInput } from '../gpu/define-kernel.ts'
 import { MAX_ISSUES_PER_ITEM } from './limits.ts'
 
 /** The brand is in the global registry, so that the copy of this module inside a worker recognises its tasks too. */
@@ -22,6 +23,37 @@ export interface SchemaIssue {
   readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
 }
 
+/** Kernels as a step of ordinary code: the peer computes them, on its GPU or on its CPU. */
+export interface TaskGpu {
+  /**
+   * Computes all elements of a kernel, f32. Calls of one worker run one after another, and what was compiled for a kernel serves its
+   * next call; an array that is given again is not sent again.
+   *
+   * The call ends when ctx.signal aborts, and then rejects with its reason. Arrays are read when the call's turn comes: leave them
+   * unchanged until it resolves.
+   * @param kernel what defineKernel() gave, or what it would be given
+   * @param args one for each parameter, in the place of the kernel's own: a number, or an array of 1 to 3 dimensions (typed array, lists
+   * of numbers, or `{ data, size: [x, y, z] }`), each up to 64 MiB as f32, 256 MiB together
+   * @param options `output` in the place of the kernel's own, up to 64 MiB (2^24 elements); `constants` beside and over its own
+   * @returns the output's elements, x running fastest, then y, then z
+   * @throws (rejects with) ERR_MESH_KERNEL_INVALID with line and column of what no device can run; ERR_MESH_TASK_INVALID for a
+   * wrong argument or option; ERR_MESH_TOO_LARGE; ERR_MESH_KERNEL_FAILED when memory or the device gave out; ERR_MESH_WORKER_DIED when
+   * the process that computes died each time it was tried; ERR_MESH_NO_GPU for `requires: 'gpu'` on a peer without one;
+   * ERR_MESH_TIME_LIMIT
+   */
+  run<const Constants extends Readonly<Record<string, number>>>(
+    kernel: Kernel | KernelDefinition<Constants>,
+    args?: readonly KernelInput[],
+    options?: KernelCallOptions,
+  ): Promise<Float32Array<ArrayBuffer>>
+}
+
+export interface KernelCallOptions {
+  /** A number of elements, [x], [x, y] or [x, y, z]. */
+  readonly output?: Kernel['output'] | number
+  readonly constants?: Readonly<Record<string, number>>
+}
+
 /** What setup() is given: it runs once per worker process, before the first item. */
 export interface SetupContext {
   /** The job's arguments (`mesh submit --args`, `submit(task, { args })`), or undefined. */
@@ -30,6 +62,8 @@ export interface SetupContext {
   readonly peer: { readonly id: string; readonly name: string }
   /** A line of the job's log. */
   log(...parts: unknown[]): void
+  /** Runs a kernel (docs/library.md, "Kernels"). */
+  readonly gpu: TaskGpu
 }
 
 /** What run() is given beside the item. One object per worker, valid while the item runs. */

@@ -84,6 +84,21 @@ export interface RunningChunkHandle {
   abort(graceMs?: number): void
 }
 
+/** Serves what the tasks of one worker process ask of its peer: kernel calls (worker/gpu-frames.ts). */
+export interface WorkerCalls {
+  /**
+   * A report of the types gpuArray to gpuCancel. Until a promise that it returns is settled, nothing more is read from the worker.
+   * @throws (or rejects with) ERR_MESH_PROTOCOL: the worker is killed
+   */
+  onReport(type: number, payload: Buffer): Promise<void> | undefined
+  /** The worker has ended: what it asked for is dropped. */
+  close(): void
+}
+/** Called for each worker process. `send` resolves when the worker has taken the command, or is gone. */
+export type ServeWorker = (
+  send: (type: number, parts: readonly Uint8Array[]) => Promise<void>,
+) => WorkerCalls
+
 export interface RuntimeStats {
   readonly slots: number
   readonly busy: number

@@ -14,6 +14,7 @@ import {
   readReady,
 } from './reports.ts'
 import { encodeValue } from './segment.ts'
+import type { ServeWorker, WorkerCalls } from './types.ts'
 import {
   type CheckedFrame,
   type DyingFrame,
@@ -64,6 +65,8 @@ export interface WorkerOptions {
   readonly loadTimeoutMs: number
   readonly nice?: boolean
   readonly log: Logger
+  /** Serves its kernel calls; without it, a call is a breach of the protocol. */
+  readonly serveGpu?: ServeWorker | undefined
 }
 
 export class WorkerProcess {
@@ -94,6 +97,9 @@ export class WorkerProcess {
   private fatalDump = false
   private dying: DyingFrame | undefined
   private killed: KillReason | undefined
+  private readonly calls: WorkerCalls | undefined
+  /** Reports that are taken in, and that no other may overtake. */
+  private holding = 0
 
   constructor(options: WorkerOptions) {
     this.memoryBytes = options.memoryBytes
@@ -107,6 +113,7 @@ export class WorkerProcess {
       this.settleEnd = resolve
     })
     this.channels = launchWorker(options)
+    this.calls = options.serveGpu?.((type, parts) => this.sendParts(type, parts))
     this.loadTimer = setTimeout(() => this.kill('loadTime'), options.loadTimeoutMs)
     this.listen()
   }
@@ -152,6 +159,22 @@ export class WorkerProcess {
     this.channels.commands.write(payload.length === 0 ? head : Buffer.concat([head, payload]))
   }
 
+  /** Resolves when it has read them, or never will. */
+  private sendParts(type: number, parts: readonly Uint8Array[]): Promise<void> {
+    const { commands } = this.channels
+    if (!this.alive || !commands.writable) return Promise.resolve()
+    const size = parts.reduce((sum, part) => sum + part.length, 0)
+    return new Promise((resolve) => {
+      commands.cork()
+      commands.write(frameHead(type, size))
+      parts.forEach((part, i) => {
+        if (i < parts.length - 1) commands.write(part)
+        else commands.write(part, () => resolve())
+      })
+      commands.uncork()
+    })
+  }
+
   private listen(): void {
     const { child, stdout, stderr, commands, reports, lifeline } = this.channels
     const ignore = (): void => {}
@@ -172,6 +195,7 @@ export class WorkerProcess {
     child.once('exit', (exitCode, signal) => {
       // What it started goes with it, and then nothing holds its pipes open: all that it wrote can be read to the end.
       this.exited = true
+      this.calls?.close()
       killGroup(child)
       lifeline.destroy()
       commands.destroy()
@@ -182,6 +206,7 @@ export class WorkerProcess {
   private onNotStarted(error: Error): void {
     if (this.channels.child.pid !== undefined) return
     this.alive = false
+    this.calls?.close()
     clearTimeout(this.loadTimer)
     this.rejectLoad(
       new MeshError('ERR_MESH_INTERNAL', `no worker process can be started: ${error.message}`, {
@@ -208,10 +233,29 @@ export class WorkerProcess {
     try {
       this.reader.push(bytes)
     } catch (error) {
-      // Only a task that writes on our pipe can cause this: its worker goes.
-      this.log.warn('a worker broke its protocol', { pid: this.pid, error: String(error) })
-      this.kill('protocol')
+      this.breach(error)
     }
+  }
+
+  /** Only a task that writes on our pipe can cause this: its worker goes. */
+  private breach(error: unknown): void {
+    this.log.warn('a worker broke its protocol', { pid: this.pid, error: String(error) })
+    this.kill('protocol')
+  }
+
+  private onGpuReport(type: number, payload: Buffer): void {
+    if (this.calls === undefined) throw new Error('a kernel call that nobody serves')
+    const taken = this.calls.onReport(type, payload)
+    if (taken === undefined) return
+    const { reports } = this.channels
+    this.holding += 1
+    reports.pause()
+    void taken
+      .catch((error: unknown) => this.breach(error))
+      .finally(() => {
+        this.holding -= 1
+        if (this.holding === 0) reports.resume()
+      })
   }
 
   private onNativeLine(stream: 'stdout' | 'stderr', text: string): void {
@@ -264,6 +308,12 @@ export class WorkerProcess {
         return
       case FRAME.checked:
         this.onChecked?.(readChecked(payload))
+        return
+      case FRAME.gpuArray:
+      case FRAME.gpuForget:
+      case FRAME.gpuCall:
+      case FRAME.gpuCancel:
+        this.onGpuReport(type, payload)
         return
       default:
         throw new Error(`a frame of unknown type ${type}`)

@@ -67,7 +67,8 @@ describe('a kernel on two peers without a GPU', () => {
 
   it('gives one array, in order, whoever computed which rows', async () => {
     const job = await mesh.submit(matrixProduct, undefined, { chunkSize: 4 })
-    const { data, size } = await job.array()
+    const { data, size, devices } = await job.array()
+    expect(devices).toHaveLength(1)
     expect(size).toEqual([WIDTH, HEIGHT])
     expect(data).toEqual(expected())
     const info = await job.info()

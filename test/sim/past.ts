@@ -42,7 +42,9 @@ export class Past implements SharedPast {
       ownerChanged: (lo, hi, owner) => this.moved.push({ lo, hi, owner }),
       finalChanged: (lo, hi) => this.finals.push({ lo, hi }),
       rebuilt: () => undefined,
-      breach: (author, _, reason) => world.truth.problem(`${author.slice(0, 8)}: ${reason}`),
+      // One fold for all moves an instant before its peers are told: one of them may still act on what it knew. Small meshes, each
+      // peer with a fold of its own, check this.
+      breach: () => undefined,
       forked: () => undefined,
     })
     this.everyTick()

@@ -10,8 +10,8 @@ export interface BundleRuntime {
   readonly parked: Promise<void>
 }
 
-/** Puts it in place, before the bundle is loaded. */
-export function installBundleRuntime(): BundleRuntime {
+/** Puts it in place, before the bundle is loaded. `more`: what else it may import. */
+export function installBundleRuntime(more: Readonly<Record<string, unknown>> = {}): BundleRuntime {
   const tasks = new Map<string, Task>()
   let park = (): void => {}
   const parked = new Promise<void>((resolve) => {
@@ -28,6 +28,7 @@ export function installBundleRuntime(): BundleRuntime {
       isTask,
       MeshError,
       isMeshError,
+      ...more,
       // A worker is no peer. The module that defines the task may be a whole program, which waits here for ever.
       joinMesh: () => {
         park()

@@ -1,9 +1,10 @@
 import { format } from 'node:util'
 import { MeshError } from '../../base/errors.ts'
 import { ITEM_PROGRESS_MS } from '../limits.ts'
-import type { TaskContext } from '../task.ts'
+import type { TaskContext, TaskGpu } from '../task.ts'
 import type { Console } from './console.ts'
 import { FRAME } from './frames.ts'
+import type { GpuCalls } from './gpu-calls.ts'
 import { report } from './reporter.ts'
 
 /** The `ctx` of a worker: one object, its fields set before each item. */
@@ -13,6 +14,7 @@ export class WorkerContext implements TaskContext<unknown> {
   state: unknown = undefined
   readonly args: unknown
   readonly peer: { readonly id: string; readonly name: string }
+  readonly gpu: TaskGpu
   /** Of the running item, on performance.now(); Infinity: no limit. */
   deadline = Number.POSITIVE_INFINITY
   /** The item passed its limit and its signal was aborted for that. */
@@ -21,9 +23,17 @@ export class WorkerContext implements TaskContext<unknown> {
   private progressAt = Number.NEGATIVE_INFINITY
   private readonly console: Console
 
-  constructor(args: unknown, peer: { readonly id: string; readonly name: string }, con: Console) {
+  constructor(
+    args: unknown,
+    peer: { readonly id: string; readonly name: string },
+    con: Console,
+    calls: GpuCalls,
+  ) {
     this.args = args
     this.peer = peer
+    this.gpu = Object.freeze({
+      run: (...call: Parameters<TaskGpu['run']>) => calls.run(this.signal, ...call),
+    })
     this.console = con
   }
 

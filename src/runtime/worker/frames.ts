@@ -17,6 +17,8 @@ export const FRAME = {
   run: 2,
   abort: 3,
   check: 4,
+  gpuResult: 5,
+  gpuFailed: 6,
   // worker -> peer
   ready: 16,
   loadFailed: 17,
@@ -27,6 +29,10 @@ export const FRAME = {
   itemProgress: 22,
   dying: 23,
   checked: 24,
+  gpuArray: 25,
+  gpuForget: 26,
+  gpuCall: 27,
+  gpuCancel: 28,
 } as const
 
 export interface InitFrame {

@@ -21,7 +21,7 @@ export interface LoadedTask {
 /** @throws ERR_MESH_TASK_INVALID, ERR_MESH_TASK_NO_DEFAULT, or what the bundle's top level throws. */
 export async function loadBundle(bundle: { hash: string; path: string }): Promise<LoadedTask> {
   const bytes = readBundle(bundle)
-  const runtime = installBundleRuntime()
+  const runtime = installBundleRuntime(await kernelExports(bytes))
   const folder = mkdtempSync(join(tmpdir(), 'mesh-'))
   const remove = (): void => rmSync(folder, { recursive: true, force: true })
   process.once('exit', remove)
@@ -41,6 +41,15 @@ export async function loadBundle(bundle: { hash: string; path: string }): Promis
     remove()
     process.removeListener('exit', remove)
   }
+}
+
+/** Most bundles know no kernels, and need not wait for what makes them. */
+async function kernelExports(bundle: Uint8Array): Promise<Record<string, unknown>> {
+  if (!Buffer.from(bundle.buffer, bundle.byteOffset, bundle.length).includes('defineKernel')) {
+    return {}
+  }
+  const { defineKernel, perItem } = await import('../../gpu/define-kernel.ts')
+  return { defineKernel, perItem }
 }
 
 function readBundle(bundle: { hash: string; path: string }): Uint8Array {

@@ -17,13 +17,15 @@ import {
   type ReadyFrame,
   type RunFrame,
 } from './frames.ts'
+import { GpuCalls } from './gpu-calls.ts'
 import { toErrorFrame } from './item-error.ts'
 import { openItems } from './items.ts'
 import { type LoadedTask, loadBundle } from './load.ts'
 import { ChunkLoop } from './loop.ts'
-import { exitNow, report } from './reporter.ts'
+import { exitNow, report, reportParts } from './reporter.ts'
 
 const lines = new Console()
+const calls = new GpuCalls(reportParts)
 const memory = process.memoryUsage
 let loop: ChunkLoop | undefined
 let loading: Promise<{ loaded: LoadedTask; ctx: WorkerContext } | undefined> | undefined
@@ -53,7 +55,7 @@ async function init(
 ): Promise<{ loaded: LoadedTask; ctx: WorkerContext } | undefined> {
   try {
     const args = frame.args === undefined ? undefined : decodeValue(frame.args)
-    const ctx = new WorkerContext(args, frame.peer, lines)
+    const ctx = new WorkerContext(args, frame.peer, lines, calls)
     const loaded = await loadBundle(frame.bundle)
     if (!frame.checkOnly && loaded.task.setup !== undefined)
       ctx.state = await loaded.task.setup(ctx)
@@ -131,6 +133,10 @@ const reader = new FrameReader((type, payload) => {
       return
     case FRAME.check:
       void check(payload)
+      return
+    case FRAME.gpuResult:
+    case FRAME.gpuFailed:
+      calls.onAnswer(type, payload)
       return
   }
 })

@@ -354,6 +354,13 @@ describe('what the facts mean', () => {
     expect(unwell({ peer: short }).is).toEqual(['disk problem'])
   })
 
+  it('several adapters are named, to choose from', () => {
+    const adapters = ['vulkan:ACME 9000', 'vulkan:soft', 'opengles:a', 'opengles:b']
+    expect(findings({ gpu: { ...A_GPU, adapters } }).at(-1)?.found).toMatch(
+      /; adapters: vulkan:ACME 9000, vulkan:soft, opengles:a and 1 more$/,
+    )
+  })
+
   it('no GPU is not a fault: what to install is said all the same', () => {
     const [gpu] = findings({ gpu: NO_GPU }).slice(-1)
     expect(gpu).toEqual({
@@ -460,6 +467,30 @@ describe('mesh doctor', () => {
     })
     expect(backend.closed).toBe(1)
     expect(meshStatus().version).toBe(VERSION)
+  })
+
+  it('hands on the adapter that is asked for', async () => {
+    const asked: unknown[] = []
+    const context = {
+      stdout: { write() {} },
+      env: {},
+      attach: async () => undefined,
+      defaultDataDir: async () => '/x',
+    }
+    await doctor(
+      context as unknown as Context,
+      { data: '/x', gpuDevice: 'ACME' },
+      {
+        machine: async () => WELL,
+        gpu: async (device) => {
+          asked.push(device)
+          return A_GPU
+        },
+      },
+    )
+    expect(asked).toEqual(['ACME'])
+    const empty = doctor(context as unknown as Context, { gpuDevice: ' ' })
+    await expect(empty).rejects.toMatchObject({ code: 'ERR_MESH_OPTION_INVALID' })
   })
 
   it('survives a probe that throws and a peer that does not answer', async () => {

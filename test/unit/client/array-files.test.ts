@@ -25,6 +25,7 @@ import {
   writeArrayFile,
 } from '../../../src/client/array-files.ts'
 import { viridis } from '../../../src/client/colour-map.ts'
+import { pngBytes } from '../../../src/client/png.ts'
 import type { Size } from '../../../src/gpu/types.ts'
 
 let folder: string
@@ -299,6 +300,21 @@ describe('.png of colour planes', () => {
     const holed = pixels(await bytesOf(hole, 'png'))
     expect([holed.at(0, 0), holed.at(1, 0)[3]]).toEqual([[255, 0, 0, 255], 0])
     expect(encodeArray(hole, 'png').scale?.colors).toBe('rgba')
+  })
+})
+
+describe('a picture that cannot be painted to its end', () => {
+  it('ends with what painting threw', async () => {
+    const paint = (y: number) => {
+      if (y === 700) throw new RangeError('no more paint')
+    }
+    const bytes = pngBytes({ width: 900, height: 900, kind: 'gray', paint })
+    const readAll = async () => {
+      let length = 0
+      for await (const piece of bytes) length += piece.length
+      return length
+    }
+    await expect(readAll()).rejects.toThrow('no more paint')
   })
 })
 

@@ -1,6 +1,6 @@
 /** What every back end must do, run over each by a test file of its own. */
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as fc from 'fast-check'
@@ -10,6 +10,9 @@ import { createKernelProcess, type KernelProcessOptions } from '../../../src/gpu
 import { itemsOf } from '../../../src/gpu/rewrite.ts'
 import type { KernelProcess, KernelSpec, Launch, Launched } from '../../../src/gpu/types.ts'
 import { bytesOf, CASES, type Case, type Given, hashOf, RUNAWAY, specOf } from './kernels.ts'
+
+const MiB = 1024 * 1024
+const LAUNCHES = process.env.CI === undefined ? 1000 : 300
 
 /** A folder of arrays, and launches over them. */
 export class Bench {
@@ -157,6 +160,54 @@ export function complianceOf(
       expect(pid).toBeDefined()
     })
   })
+
+  it('brings an array that all launches share once', async () => {
+    const data = Float32Array.from({ length: 4096 }, (_, i) => i)
+    const launch = bench.given({
+      name: 'shared',
+      kernel: 'function (a) { return a[this.thread.x] * 2; }',
+      output: [4096],
+      args: [{ data, size: [4096] }],
+    })
+    await gpu.launch({ ...launch, hi: 10 })
+    rmSync(bench.pathOf(data))
+    const { bytes, preparedMs } = await gpu.launch({ ...launch, lo: 4000 })
+    expect(preparedMs).toBe(0)
+    expect(floats(bytes)[95]).toBe(2 * 4095)
+  })
+
+  it.skipIf(process.platform !== 'linux')(
+    'does not grow, launch after launch and kernel after kernel',
+    async () => {
+      const data = Float32Array.from({ length: 65_536 }, (_, i) => i)
+      const args: Given['args'] = [{ data, size: [65_536], perItem: true }]
+      const kernel = 'function (a) { return a[this.thread.x] * 2; }'
+      const launch = bench.given({ name: 'many', kernel, output: [65_536], args })
+      const rssBytes = (): number => {
+        const status = readFileSync(`/proc/${gpu.pid}/status`, 'latin1')
+        return 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(status)![1])
+      }
+      const { pid } = await gpu.launch(launch).then(() => gpu)
+      const sizes: number[] = []
+      for (let i = 0; i < LAUNCHES; i++) {
+        const lo = (i * 7919) % 40_000
+        await gpu.launch({ ...launch, lo, hi: lo + 1 + ((i * 31) % 25_000) })
+        sizes.push(rssBytes())
+      }
+      const half = sizes.slice(0, LAUNCHES / 2)
+      expect(sizes.at(-1)! - Math.max(...half)).toBeLessThan(24 * MiB)
+      const kernels: number[] = []
+      for (let i = 0; i < 100; i++) {
+        const name = `kernel-${i}`
+        const own = `function (a) { return a[this.thread.x] * ${i + 2}; }`
+        await gpu.launch(bench.given({ name, kernel: own, output: [65_536], args }))
+        kernels.push(rssBytes())
+      }
+      // Some 32 of them are kept.
+      expect(kernels.at(-1)! - Math.max(...kernels.slice(0, 60))).toBeLessThan(24 * MiB)
+      expect(gpu.pid).toBe(pid)
+    },
+  )
 
   it('ends what overruns its time, and runs the next launch', async () => {
     const [first] = CASES

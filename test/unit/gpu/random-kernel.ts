@@ -95,6 +95,7 @@ export class RandomKernel {
       `let ${i} = 1; ${i} <= this.output.x - 1; ${i} *= 2`,
       `let ${i} = -2; ${i} < 2; ${i}++`,
       `let ${i} = this.thread.x; ${i} < 4; ${i}++`,
+      `let ${i} = 0, ${i}1 = ${random.int(4)}; ${i} < 3; ${i}++`,
     ])
     return `for (${head}) {\n${this.block(2, true, [i])}}`
   }
@@ -133,8 +134,9 @@ export class RandomKernel {
       () => `Math.${random.pick(['min', 'max'])}(${again()}, ${again()})`,
       () => `(${this.condition(depth - 1)} ? ${again()} : ${again()})`,
       () =>
-        `(${again()} ${random.pick(['&', '|', '^'])} ${random.pick(['1', '3', '6', 'this.thread.x', 'this.constants.k'])})`,
-      () => `(${again()} ${random.pick(['>>', '<<', '>>>'])} ${random.pick(['1', '2'])})`,
+        `(${again()} ${random.pick(['&', '|', '^'])} ${random.pick(['1', '3', '6', '(5 & 3)', 'this.thread.x', 'this.constants.k'])})`,
+      () => `(${again()} ${random.pick(['>>', '<<'])} ${random.pick(['1', '2'])})`,
+      () => `((${again()} & 255) >>> ${random.pick(['1', '2'])})`,
       () => `(${random.pick(['-', '~', '+'])}${again()})`,
       () => `b[${this.index(depth - 1, 8)}]`,
       () => `m[${this.index(depth - 1, 2)}][${this.index(depth - 1, 4)}]`,

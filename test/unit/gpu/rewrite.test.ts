@@ -147,6 +147,8 @@ describe('rewriteKernel', () => {
     ['return this.thread.x', 'return this.thread.x', { output: [4, 4] }],
     ['return this.output.x * 2 - 1', 'return 127', {}],
     ['return 1 - this.output.x', 'return (-63)', {}],
+    ['return (5 & 6) << ~-3 | 1', 'return 17', {}],
+    ['let i = 0, q = 1; i++; q++; return i / q', 'let i = 0, q = 1; i++; q++; return i / q', {}],
     ['const a = 1 // é\n return a', 'let a = 1  \n return a', {}],
     ['let a = 1 /*\n*/ let b = 2; return a + b', 'let a = 1 \n let b = 2; return a + b', {}],
     [
