@@ -72,11 +72,14 @@ export function runningLine(info: JobInfo, style: Style): string {
 
 /** Who works on it, or why nobody does; '' when nothing is left to do. */
 export function peersText(
-  info: Pick<JobInfo, 'state' | 'items' | 'done' | 'failed' | 'peersAtWork'>,
+  info: Pick<JobInfo, 'state' | 'items' | 'done' | 'failed' | 'peersAtWork'> & {
+    readonly waitsFor?: string | null
+  },
 ): string {
   if (info.state === 'paused') return 'paused'
   if (info.peersAtWork > 0) return plural(info.peersAtWork, 'peer')
-  return isOver(info) || finishedItems(info) >= info.items ? '' : 'waiting for peers'
+  if (isOver(info) || finishedItems(info) >= info.items) return ''
+  return `waiting for ${info.waitsFor ?? 'peers'}`
 }
 
 const PEER_COLUMNS: readonly Column[] = [

@@ -9,7 +9,7 @@ import { renderBar, visibleWidth } from './table.ts'
 export type ProgressFacts = Pick<
   JobInfo,
   'name' | 'items' | 'done' | 'failed' | 'itemsPerSecond' | 'etaSeconds' | 'peersAtWork' | 'state'
->
+> & { readonly waitsFor?: string | null }
 
 export interface Progress {
   /** New facts; drawn at most 10 times a second on a terminal, every 2 s elsewhere. */

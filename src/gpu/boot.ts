@@ -85,10 +85,10 @@ interface WantedDevice {
 
 export function wantedDevice(device: string | undefined): WantedDevice {
   if (device === undefined) return { backend: undefined, name: undefined }
-  const colon = device.indexOf(':')
-  const backend = device.slice(0, Math.max(0, colon)).toLowerCase()
+  const [first = '', ...rest] = device.split(':')
+  const backend = first.toLowerCase()
   if (!BACKENDS.includes(backend)) return { backend: undefined, name: device }
-  return { backend, name: device.slice(colon + 1) || undefined }
+  return { backend, name: rest.join(':') || undefined }
 }
 
 async function requestAdapter(dawn: Dawn, wanted: WantedDevice): Promise<GPUAdapter | null> {
@@ -145,7 +145,10 @@ export function describeInfo(
   const words = [vendor, architecture, device, description].join(' ')
   const driver = [vendor, architecture || device, description].filter((word) => word !== '')
   return {
-    name: (written || device || description || architecture || vendor || 'GPU').slice(0, MAX_NAME_CHARS),
+    name: (written || device || description || architecture || vendor || 'GPU').slice(
+      0,
+      MAX_NAME_CHARS,
+    ),
     deviceClass: driver.join(' / ').slice(0, MAX_NAME_CHARS),
     software: info.isFallbackAdapter || SOFTWARE.test(words),
   }

@@ -82,8 +82,7 @@ export class CallArrays {
       throw new MeshError('ERR_MESH_PROTOCOL', 'an array of a kernel call has another hash')
     }
     try {
-      this.folder ??= mkdtemp(join(tmpdir(), 'mesh-calls-'))
-      const path = join(await this.folder, name)
+      const path = join(await this.ownFolder(), name)
       await writeFile(path, bytes, { mode: 0o600 })
       return path
     } catch (error) {
@@ -93,6 +92,16 @@ export class CallArrays {
         { cause: error },
       )
     }
+  }
+
+  private ownFolder(): Promise<string> {
+    if (this.folder === undefined) {
+      this.folder = mkdtemp(join(tmpdir(), 'mesh-calls-'))
+      this.folder.catch(() => {
+        this.folder = undefined
+      })
+    }
+    return this.folder
   }
 
   private during(work: Promise<unknown>): void {

@@ -72,12 +72,7 @@ class WorkerCaller implements WorkerCalls {
   private last: Promise<void> = Promise.resolve()
   private closed = false
 
-  constructor(
-    options: KernelCallsOptions,
-    arrays: CallArrays,
-    send: Send,
-    onClose: () => void,
-  ) {
+  constructor(options: KernelCallsOptions, arrays: CallArrays, send: Send, onClose: () => void) {
     this.options = options
     this.arrays = arrays
     this.send = send

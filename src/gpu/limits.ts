@@ -31,7 +31,7 @@ export const KILL_WAIT_MS = 2000
 export const BROKEN_MS = 15_000
 /** An idle process is kept so long: starting one and compiling again takes up to seconds. */
 export const IDLE_MS = 120_000
-/** Resident memory beyond what the kept kernels account for: then the next launch gets a fresh process. */
+/** Resident memory that a process has taken since its first launch beyond what it keeps on purpose: then the next one gets a fresh process. */
 export const RECYCLE_BYTES = 768 * MiB
 
 /** Data segment of a process that computes on the CPU, beyond the arrays it keeps: Node, V8, frames and copies of the output. */

@@ -32,7 +32,9 @@ export class GpuChild {
   readonly ready: Promise<ReadyMessage>
   /** Settles once its process has ended. */
   readonly ended: Promise<void>
-  usage: Usage = { rssBytes: 0, residentBytes: 0 }
+  /** Memory that it has taken since its first launch, beyond what it keeps on purpose; a driver alone may hold a lot from the start. */
+  grownBytes = 0
+  private firstBytes: number | undefined
   /** Until its process has ended, or somebody ended it. */
   alive = true
   private readonly channels: WorkerChannels
@@ -66,6 +68,7 @@ export class GpuChild {
   /** One at a time, and only once it is ready. `onStarted`: all is compiled and uploaded. */
   launch(message: LaunchMessage, onStarted: () => void): Promise<DoneMessage> {
     return new Promise((resolve, reject) => {
+      if (!this.alive) throw this.killed ?? died('it ended before the launch')
       this.running = { id: message.id, onStarted, resolve, reject }
       const payload = encodeValue(message)
       this.channels.commands.write(
@@ -162,19 +165,25 @@ export class GpuChild {
       }
       case MESSAGE.done: {
         const done = readDone(payload)
-        this.usage = done
+        this.onUsage(done)
         this.take(done.id)?.resolve(done)
         return
       }
       case MESSAGE.failed: {
         const failed = readFailed(payload)
-        this.usage = failed
+        this.onUsage(failed)
         this.take(failed.id)?.reject(new MeshError(failed.code, failed.message))
         return
       }
       default:
         throw new MeshError('ERR_MESH_PROTOCOL', `a message of unknown type ${type}`)
     }
+  }
+
+  private onUsage({ rssBytes, residentBytes }: Usage): void {
+    const bytes = rssBytes - residentBytes
+    this.firstBytes ??= bytes
+    this.grownBytes = bytes - this.firstBytes
   }
 
   private take(id: number): Running | undefined {

@@ -140,7 +140,7 @@ class QueuedProcess implements KernelProcess {
       const { preparedMs, elapsedMs, bytes } = done
       const { backend } = this
       settle(waiting, undefined, { bytes, backend, deviceClass, preparedMs, elapsedMs })
-      this.recycleIfFull(done)
+      this.recycleIfFull(child)
     } catch (error) {
       settle(waiting, error)
     }
@@ -220,10 +220,10 @@ class QueuedProcess implements KernelProcess {
     }, ABORT_GRACE_MS).unref()
   }
 
-  private recycleIfFull({ rssBytes, residentBytes }: DoneMessage): void {
+  private recycleIfFull({ grownBytes }: GpuChild): void {
     const { recycleBytes = RECYCLE_BYTES } = this.options
-    if (rssBytes - residentBytes <= recycleBytes) return
-    this.log.info('the GPU process is replaced: it holds too much memory', { rssBytes })
+    if (grownBytes <= recycleBytes) return
+    this.log.info('the GPU process is replaced: it holds too much memory', { grownBytes })
     this.end(stopped())
   }
 

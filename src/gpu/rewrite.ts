@@ -8,6 +8,8 @@ import type { CheckedKernel } from './kernel-source.ts'
 import { OWN_PREFIX } from './kernel-words.ts'
 import type { KernelSpec, Size } from './types.ts'
 
+export { itemsOf } from './size.ts'
+
 export interface RewrittenKernel {
   readonly source: string
   /** Its own parameters, then `offsets`. */
@@ -61,12 +63,6 @@ function textOf(site: Site, cuts: (axis: Axis) => boolean): string {
     return cuts(site.thread) ? `(${read} + ${offsetName(site.thread)})` : read
   }
   return cuts(site.local) ? `(${site.name} - ${offsetName(site.local)})` : site.name
-}
-
-/** Items of an output: elements of a 1-D one, else rows along x. */
-export function itemsOf(size: Size): number {
-  const [x, y, z = 1] = size
-  return y === undefined ? x : y * z
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { JobId, JobSpec, JobView } from '../scheduler/types.ts'
 import type { StoredJob, StoreRepair } from '../store/types.ts'
+import { gpuFactsOf } from './gpu-facts.ts'
 import { replicasOf } from './keepers.ts'
 import { DEFAULT_REPLICAS, MAX_SPANS_COUNTED } from './limits.ts'
 import type { Peer } from './peer.ts'
@@ -41,6 +42,7 @@ export function infoOfView(peer: Peer, view: JobView): JobInfo {
     copies: null,
     options: view.spec.options,
     input: view.spec.input,
+    waitsFor: waitsFor(peer, view),
     output: outputOf(view.spec),
   }
 }
@@ -68,6 +70,7 @@ export function infoOfRecord({ job, state, summary }: StoredJob): JobInfo {
     copies: null,
     options: summary.spec.options,
     input: summary.spec.input,
+    waitsFor: null,
     output: outputOf(summary.spec),
   }
 }
@@ -123,6 +126,12 @@ function finishedAt(peer: Peer, view: JobView): string | null {
 
 function nameOf(peer: Peer, id: JobView['author']): string {
   return id === peer.id ? peer.config.name : peer.roster.name(id)
+}
+
+function waitsFor(peer: Peer, { spec, state }: JobView): string | null {
+  if (state !== 'running' || spec.task.kind !== 'kernel' || !spec.task.requiresGpu) return null
+  const there = gpuFactsOf(peer.gpu) !== null || peer.roster.hasGpu()
+  return there ? null : 'a peer with a GPU'
 }
 
 function outputOf({ task }: JobSpec): readonly number[] | null {

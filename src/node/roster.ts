@@ -41,7 +41,6 @@ export class Roster {
     return this.known.get(peer)?.bytes
   }
 
-  /** Its last advert says that it leaves. */
   /** Where it listens, with its id; none of a peer that said good-bye. */
   addressesOf(peer: PeerId): string[] {
     const advert = this.known.get(peer)?.advert
@@ -49,6 +48,16 @@ export class Roster {
     return advert.addresses.filter((address) => address.includes('/p2p/'))
   }
 
+  /** A peer that lives, as far as is known, computes kernels on a GPU. */
+  hasGpu(): boolean {
+    for (const [peer, { advert }] of this.known) {
+      if (advert.gpu === null || LEFT_LABEL in advert.labels) continue
+      if (this.liveness(peer).state !== 'lost') return true
+    }
+    return false
+  }
+
+  /** Its last advert says that it leaves. */
   hasLeft(peer: PeerId): boolean {
     const advert = this.known.get(peer)?.advert
     return advert !== undefined && LEFT_LABEL in advert.labels

@@ -105,6 +105,8 @@ export interface JobInfo {
   readonly copies: CopiesInfo | null
   readonly options: JobOptions
   readonly input: JobInput
+  /** What the job cannot go on without, in words, such as `a peer with a GPU`; null: nothing. */
+  readonly waitsFor: string | null
   /** Of a kernel: the extents of its output, [x], [x, y] or [x, y, z]; null for other tasks. */
   readonly output: readonly number[] | null
 }

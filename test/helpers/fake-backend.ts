@@ -369,6 +369,7 @@ export class FakeBackend implements MeshBackend {
       copies: null,
       options,
       input,
+      waitsFor: null,
       output: null,
     }
   }

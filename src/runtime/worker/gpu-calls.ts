@@ -204,7 +204,8 @@ function withOptions(kernel: Kernel, options: KernelCallOptions): Kernel {
     throw invalid(`the options of ${of} must be { output, constants }, not ${describe(options)}`)
   }
   const unknown = Object.keys(options).find((key) => !OPTIONS.includes(key))
-  if (unknown !== undefined) throw invalid(`${of} has the options output and constants, not "${unknown}"`)
+  if (unknown !== undefined)
+    throw invalid(`${of} has the options output and constants, not "${unknown}"`)
   const { output = kernel.output, constants = {} } = options
   return {
     ...kernel,

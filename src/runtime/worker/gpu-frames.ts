@@ -64,7 +64,7 @@ export function readGpuId(payload: Uint8Array): number {
 
 /** In the worker, which believes its peer. The array is its own. */
 export function readGpuResult(payload: Uint8Array): Float32Array<ArrayBuffer> {
-  return new Float32Array(Uint8Array.from(payload.subarray(ID_BYTES)).buffer)
+  return new Float32Array(new Uint8Array(payload.subarray(ID_BYTES)).buffer)
 }
 
 /** In the worker, which believes its peer. */

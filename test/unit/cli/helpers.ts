@@ -68,6 +68,7 @@ export function jobInfo(change: Partial<JobInfo> = {}): JobInfo {
     copies: null,
     options: {},
     input: { kind: 'range', start: 0, count: 1_000_000 },
+    waitsFor: null,
     output: null,
     ...change,
   }

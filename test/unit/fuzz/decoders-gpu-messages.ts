@@ -1,5 +1,4 @@
 import * as fc from 'fast-check'
-import { encodeValue } from '../../../src/runtime/segment.ts'
 import {
   readDone,
   readFailed,
@@ -9,6 +8,7 @@ import {
   readStarted,
   writeDoneHead,
 } from '../../../src/gpu/worker/messages.ts'
+import { encodeValue } from '../../../src/runtime/segment.ts'
 import { type Decoder, decoder } from './decoder.ts'
 
 const amount = fc.double({ min: 0, noNaN: true, noDefaultInfinity: true })

@@ -124,7 +124,14 @@ export function complianceOf(
 
     it('items that it does not have', async () => {
       const launch = bench.given(given)
-      for (const [lo, hi] of [[0, 5], [-1, 2], [3, 3], [2, 1], [0.5, 2], [0, Number.NaN]]) {
+      for (const [lo, hi] of [
+        [0, 5],
+        [-1, 2],
+        [3, 3],
+        [2, 1],
+        [0.5, 2],
+        [0, Number.NaN],
+      ]) {
         const wrong = { ...launch, lo: lo!, hi: hi! }
         expect(await codeOf(gpu.launch(wrong))).toBe('ERR_MESH_KERNEL_INVALID')
       }
@@ -136,7 +143,10 @@ export function complianceOf(
       const other = specOf({ ...given, args: [{ data: Float32Array.of(5, 6), size: [4] }] })
       const short = bench.launch(other)
       expect(await codeOf(gpu.launch(short))).toBe('ERR_MESH_KERNEL_INVALID')
-      const { spec } = specOf({ ...given, args: [{ data: Float32Array.of(7, 8, 9, 1), size: [4] }] })
+      const { spec } = specOf({
+        ...given,
+        args: [{ data: Float32Array.of(7, 8, 9, 1), size: [4] }],
+      })
       expect(await codeOf(gpu.launch({ ...fresh({}), spec }))).toBe('ERR_MESH_KERNEL_FAILED')
       const hash = hashOf(Float32Array.of(7, 8, 9, 1))
       const gone = { [hash]: join(bench.folder, 'gone') }

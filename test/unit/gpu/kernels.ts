@@ -226,7 +226,9 @@ function stencil(): Case {
     reference: () =>
       fill(size, (x, y, z) => {
         const around = at(x - 1, y, z) + at(x + 1, y, z) + at(x, y - 1, z)
-        return at(x, y, z) * 0.5 + (around + at(x, y + 1, z) + at(x, y, z - 1) + at(x, y, z + 1)) / 8
+        return (
+          at(x, y, z) * 0.5 + (around + at(x, y + 1, z) + at(x, y, z - 1) + at(x, y, z + 1)) / 8
+        )
       }),
     exact: true,
   }
@@ -251,11 +253,7 @@ function planes(): Case {
       ],
     }),
     reference: () =>
-      fill(
-        size,
-        (x, y, z) =>
-          field[x + sx * (y + sy * z)]! * scale[z]! + x + 100 * y + 10_000 * z,
-      ),
+      fill(size, (x, y, z) => field[x + sx * (y + sy * z)]! * scale[z]! + x + 100 * y + 10_000 * z),
     exact: true,
   }
 }

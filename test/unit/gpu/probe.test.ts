@@ -94,7 +94,13 @@ describe('adapters', () => {
     expect(wantedDevice('AMD: the one')).toEqual({ backend: undefined, name: 'AMD: the one' })
   })
 
-  const info = { vendor: '', architecture: '', device: '', description: '', isFallbackAdapter: false }
+  const info = {
+    vendor: '',
+    architecture: '',
+    device: '',
+    description: '',
+    isFallbackAdapter: false,
+  }
   it.each([
     [{ vendor: 'mesa', architecture: 'software', description: 'llvmpipe' }, true],
     [{ vendor: 'google', architecture: 'swiftshader' }, true],
@@ -146,7 +152,12 @@ describe('advice', () => {
   })
 
   it.each<[string, string, Partial<GpuFacts>, RegExp]>([
-    ['an old glibc', "version `GLIBC_2.34' not found", { glibc: '2.31' }, /glibc 2\.34.*glibc 2\.31/],
+    [
+      'an old glibc',
+      "version `GLIBC_2.34' not found",
+      { glibc: '2.31' },
+      /glibc 2\.34.*glibc 2\.31/,
+    ],
     ['musl', 'Error relocating', { glibc: undefined }, /image based on Debian/],
     ['a platform without it', 'Cannot find module', { platform: 'freebsd-x64' }, /freebsd-x64/],
     ['a package that is missing', "Cannot find package 'webgpu'", {}, /npm install/],

@@ -85,7 +85,7 @@ describe('the GPU process', () => {
   })
 
   it('is replaced when it holds too much memory', async () => {
-    const { gpu, bench } = setUp({ recycleBytes: 1 })
+    const { gpu, bench } = setUp({ recycleBytes: -1 })
     const launch = bench.given(times(2))
     expect(await valuesOf(gpu, launch)).toEqual([0, 2, 4, 6, 8])
     expect(gpu.pid).toBeUndefined()
@@ -134,17 +134,20 @@ describe('the GPU process', () => {
     expect(await codeOf(again)).toBe('ERR_MESH_KERNEL_FAILED')
   })
 
-  it.skipIf(process.platform !== 'linux')('sees no secret, and makes no code of strings', async () => {
-    process.env.MESH_TEST_SECRET = 'told to nobody'
-    cleanUps.push(() => delete process.env.MESH_TEST_SECRET)
-    const { gpu, bench } = setUp()
-    await gpu.launch(bench.given(times(2)))
-    const read = (what: string): string[] =>
-      readFileSync(`/proc/${gpu.pid}/${what}`, 'latin1').split('\0')
-    expect(read('environ').some((line) => line.startsWith('MESH_TEST_SECRET'))).toBe(false)
-    expect(read('environ').some((line) => line.startsWith('PATH='))).toBe(true)
-    expect(read('cmdline')).toContain('--disallow-code-generation-from-strings')
-  })
+  it.skipIf(process.platform !== 'linux')(
+    'sees no secret, and makes no code of strings',
+    async () => {
+      process.env.MESH_TEST_SECRET = 'told to nobody'
+      cleanUps.push(() => delete process.env.MESH_TEST_SECRET)
+      const { gpu, bench } = setUp()
+      await gpu.launch(bench.given(times(2)))
+      const read = (what: string): string[] =>
+        readFileSync(`/proc/${gpu.pid}/${what}`, 'latin1').split('\0')
+      expect(read('environ').some((line) => line.startsWith('MESH_TEST_SECRET'))).toBe(false)
+      expect(read('environ').some((line) => line.startsWith('PATH='))).toBe(true)
+      expect(read('cmdline')).toContain('--disallow-code-generation-from-strings')
+    },
+  )
 
   it('asks Node for what each version has to make it safer', () => {
     expect(nodeFlags('webasm', '20.19.0')).not.toContain('--permission')

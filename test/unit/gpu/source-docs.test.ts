@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import {
+  MAX_ARGS,
+  MAX_ARRAY_ELEMENTS,
+  MAX_AXIS,
+  MAX_CONSTANTS,
+  MAX_DEPTH,
+  MAX_LOOP_ITERATIONS,
+  MAX_OUTPUT_ELEMENTS,
+  MAX_SOURCE_CHARS,
+} from '../../../src/gpu/kernel-limits.ts'
+import { MATH_CONSTANTS, MATH_FUNCTIONS } from '../../../src/gpu/kernel-words.ts'
+
+const page = readFileSync(new URL('../../../docs/kernels.md', import.meta.url), 'utf8')
+const spaced = (number: number) => String(number).replace(/\B(?=(\d{3})+$)/g, ' ')
+
+it('docs/kernels.md lists the functions and numbers of Math that there are', () => {
+  const rows = [...page.matchAll(/^\| `Math\.(?:f\(…\)|C)` \| ([\w\s]+?)(?:;.*)? \|$/gm)]
+  const words = rows.map(([, list]) => list!.trim().split(' '))
+  expect(words).toEqual([[...MATH_FUNCTIONS.keys()].sort(), [...MATH_CONSTANTS]])
+})
+
+it('docs/kernels.md names the limits that there are', () => {
+  const limits = [MAX_SOURCE_CHARS, MAX_AXIS, MAX_OUTPUT_ELEMENTS, MAX_LOOP_ITERATIONS]
+  for (const limit of limits) expect(page).toContain(spaced(limit))
+  expect(MAX_ARRAY_ELEMENTS).toBe(MAX_OUTPUT_ELEMENTS)
+  expect(page).toContain(`| arguments | ${MAX_ARGS};`)
+  expect(page).toContain(`| constants | ${MAX_CONSTANTS} |`)
+  expect(page).toContain(`characters, ${MAX_DEPTH} deep`)
+})
