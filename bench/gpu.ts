@@ -145,9 +145,13 @@ async function main(): Promise<void> {
         times.plain.push(a)
         times.mesh.push(b)
       }
-      const [a, b] = [median(times.plain), median(times.mesh)]
+      const rate = (of: (list: readonly number[]) => number): string => {
+        const [a, b] = [of(times.plain), of(times.mesh)]
+        return `gpu.js alone ${a.toFixed(1)} ms, in the mesh's process ${b.toFixed(1)} ms, ${((100 * a) / b).toFixed(1)} % of its rate`
+      }
+      const firstMs = (first.preparedMs + first.elapsedMs).toFixed(0)
       console.log(
-        `${subject.name}: gpu.js alone ${a.toFixed(1)} ms, in the mesh's process ${b.toFixed(1)} ms a launch: ${((100 * a) / b).toFixed(1)} % of its rate (first launch ${(first.preparedMs + first.elapsedMs).toFixed(0)} ms; ${same ? 'the same bits' : 'other bits'})`,
+        `${subject.name} (${same ? 'the same bits' : 'other bits'}; first launch ${firstMs} ms)\n  median: ${rate(median)}\n  best:   ${rate((list) => Math.min(...list))}`,
       )
     }
   } finally {

@@ -21,6 +21,13 @@ import { describe } from './runtime/task.ts'
 export { isMeshError, MeshError, type MeshErrorCode } from './base/errors.ts'
 export type { LogLevel } from './base/logger.ts'
 export { defaultDataDir } from './base/paths.ts'
+export {
+  type ArrayFileWritten,
+  type PictureOptions,
+  type PictureScale,
+  type SizedArray,
+  writeArrayFile,
+} from './client/array-files.ts'
 export type { Items, JobSource } from './client/input.ts'
 export type { ItemFailed, ItemResult, Job, KernelResult, ReadOptions } from './client/job.ts'
 export type { ItemFunction, Mesh, TaskLike } from './client/mesh.ts'

@@ -97,7 +97,10 @@ function refuseWorkerOptions({ memory, retries, maxItemsPerWorker }: SubmitOptio
   ].flat()
   const [first] = given
   if (first === undefined) return
-  throw wrong(first, `${given.join(' and ')} is for tasks: a kernel has none of it; leave it out`)
+  throw wrong(
+    first,
+    `${given.join(' and ')}: only tasks have workers, a kernel runs in none; leave it out`,
+  )
 }
 
 function wrong(option: string, message: string): MeshError {

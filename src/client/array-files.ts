@@ -3,7 +3,6 @@ import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promi
 import { endianness } from 'node:os'
 import { basename, dirname, extname, join, resolve } from 'node:path'
 import { MeshError } from '../base/errors.ts'
-import type { Size } from '../gpu/types.ts'
 import {
   checkPictureSize,
   type PictureOptions,
@@ -18,7 +17,7 @@ export type { PictureOptions, PictureScale } from './array-picture.ts'
 /** An array as kernels make it: extents [x], [x, y] or [x, y, z], x runs fastest. */
 export interface SizedArray {
   readonly data: Float32Array
-  readonly size: Size
+  readonly size: readonly number[]
 }
 
 /**
@@ -59,8 +58,9 @@ export function arrayFormatOf(path: string): ArrayFormat {
  * Whether an array of this size can be written there, without touching the file: told before a job runs rather than after.
  * @throws ERR_MESH_OPTION_INVALID
  */
-export async function checkArrayFile(path: string, size: Size): Promise<ArrayFormat> {
+export async function checkArrayFile(path: string, size: readonly number[]): Promise<ArrayFormat> {
   const format = arrayFormatOf(path)
+  checkSize(size)
   if (format === 'png') checkPictureSize(size)
   if (format === 'csv') checkTableSize(size)
   const found = await stat(path).catch(() => undefined)
@@ -99,6 +99,7 @@ export function encodeArray(
   readonly scale?: PictureScale
 } {
   const { data, size } = array
+  checkSize(size)
   const elements = size.reduce((product, extent) => product * extent, 1)
   if (data.length !== elements) {
     throw new MeshError(
@@ -121,6 +122,16 @@ export function encodeArray(
       return { bytes: pngBytes(picture), scale }
     }
   }
+}
+
+function checkSize(size: readonly number[]): void {
+  const whole = size.every((extent) => Number.isSafeInteger(extent) && extent > 0)
+  if (whole && size.length >= 1 && size.length <= 3) return
+  throw new MeshError(
+    'ERR_MESH_OPTION_INVALID',
+    `the size of an array is [x], [x, y] or [x, y, z], whole numbers from 1 up, not [${size.join(', ')}]`,
+    { details: { size: [...size] } },
+  )
 }
 
 function checkRange(range: PictureOptions['range']): void {
@@ -152,7 +163,7 @@ const NPY_MAGIC = Uint8Array.of(0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0)
 const NPY_ALIGNMENT = 64
 
 /** NumPy's format 1.0 (NEP 1): magic, length of the header, a Python dictionary padded to 64 bytes, the data in C order. */
-function* npy(data: Float32Array, size: Size): Generator<Uint8Array> {
+function* npy(data: Float32Array, size: readonly number[]): Generator<Uint8Array> {
   // C order names the slowest axis first; a tuple of one has a comma.
   const shape = `(${[...size].reverse().join(', ')}${size.length === 1 ? ',' : ''})`
   const text = `{'descr': '<f4', 'fortran_order': False, 'shape': ${shape}, }`
@@ -167,7 +178,7 @@ function* npy(data: Float32Array, size: Size): Generator<Uint8Array> {
   yield* littleEndian(data)
 }
 
-function checkTableSize(size: Size): void {
+function checkTableSize(size: readonly number[]): void {
   if (size.length < 3) return
   throw new MeshError(
     'ERR_MESH_OPTION_INVALID',
@@ -177,8 +188,9 @@ function checkTableSize(size: Size): void {
 }
 
 /** [x]: a value a line; [x, y]: line y holds its x values. Non-finite values are what NumPy and R read: nan, inf, -inf. */
-function* csv(data: Float32Array, size: Size): Generator<Uint8Array> {
-  const columns = size.length === 1 ? 1 : size[0]
+function* csv(data: Float32Array, size: readonly number[]): Generator<Uint8Array> {
+  const [width = 1] = size
+  const columns = size.length === 1 ? 1 : width
   let lines: string[] = []
   let gathered = 0
   for (let at = 0; at < data.length; at += columns) {

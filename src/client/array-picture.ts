@@ -1,6 +1,5 @@
 /** What an array of numbers looks like: colours for one plane, and red, green, blue (and alpha) for three (four). */
 import { MeshError } from '../base/errors.ts'
-import type { Size } from '../gpu/types.ts'
 import { viridis } from './colour-map.ts'
 import { MAX_PICTURE_SIDE } from './limits.ts'
 import type { PngPicture } from './png.ts'
@@ -35,8 +34,8 @@ interface Painted {
 const BRIGHTEST_OF_ONE = 8
 
 /** @throws ERR_MESH_OPTION_INVALID when an array of this size is no picture */
-export function checkPictureSize(size: Size): void {
-  const [width, height, planes] = size
+export function checkPictureSize(size: readonly number[]): void {
+  const [width = 0, height, planes] = size
   if (height === undefined) {
     throw notPicture(
       size,
@@ -62,9 +61,13 @@ export function checkPictureSize(size: Size): void {
  * least to its greatest value; three and four hold 0..1, or 0..255 when there is a value over 8.
  * @throws ERR_MESH_OPTION_INVALID when it has another size
  */
-export function pictureOf(data: Float32Array, size: Size, options: PictureOptions): Painted {
+export function pictureOf(
+  data: Float32Array,
+  size: readonly number[],
+  options: PictureOptions,
+): Painted {
   checkPictureSize(size)
-  const [width, height = 1, planes = 1] = size
+  const [width = 0, height = 1, planes = 1] = size
   const facts = factsOf(data, options.range)
   if (planes !== 1) return paintPlanes(data, [width, height, planes], facts, options.range)
   const range = options.range ?? facts.extent
@@ -205,7 +208,7 @@ function scaleOf(
   return { colors, range, clipped: outside + facts.infinite, missing: facts.missing }
 }
 
-function notPicture(size: Size, why: string): MeshError {
+function notPicture(size: readonly number[], why: string): MeshError {
   return new MeshError(
     'ERR_MESH_OPTION_INVALID',
     `an array of ${size.join(' x ')} cannot be written as a .png picture: ${why}`,

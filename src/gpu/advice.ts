@@ -34,6 +34,10 @@ export interface GpuFacts {
   readonly vulkanLoader: boolean
   /** Descriptions of Vulkan drivers. */
   readonly drivers: readonly string[]
+  /** Those that lie where the Vulkan loader does not look. */
+  readonly hiddenDrivers: readonly string[]
+  /** libEGL, which NVIDIA's driver needs also without a screen. */
+  readonly egl: boolean
   /** Render nodes that are there, and whether this user may open one. */
   readonly renderNodes: 'none' | 'forbidden' | 'open'
   /** NVIDIA's kernel module is loaded. */
@@ -104,6 +108,9 @@ function adviseDriver(facts: GpuFacts): string[] {
       'let this user open the GPU: sudo usermod -aG render,video $USER, then log in again',
     )
   }
+  if (facts.nvidiaModule && !facts.egl) {
+    advice.push("install what NVIDIA's driver needs: apt install libegl1 libglvnd0")
+  }
   if (facts.drivers.length === 0) advice.push(...adviseIcd(facts))
   if (advice.length === 0) {
     advice.push(
@@ -114,11 +121,14 @@ function adviseDriver(facts: GpuFacts): string[] {
 }
 
 /** No file says where a Vulkan driver is. */
-function adviseIcd({ cards = [], nvidiaModule, renderNodes }: GpuFacts): string[] {
+function adviseIcd({ cards = [], nvidiaModule, renderNodes, hiddenDrivers }: GpuFacts): string[] {
+  if (hiddenDrivers.length > 0) {
+    return [`say where the driver is: VK_DRIVER_FILES=${hiddenDrivers.join(':')}`]
+  }
   if (cards.includes('NVIDIA') || nvidiaModule) {
     if (!nvidiaModule) return ["install NVIDIA's driver; the system has loaded none"]
     return [
-      "install the Vulkan part of NVIDIA's driver (Debian: nvidia-vulkan-icd; in a container: libegl1 libglvnd0, and NVIDIA_DRIVER_CAPABILITIES=all)",
+      "install the Vulkan part of NVIDIA's driver (Debian: nvidia-vulkan-icd; in a container: NVIDIA_DRIVER_CAPABILITIES=all)",
       'or say where it is: VK_DRIVER_FILES=…/nvidia_icd.json',
     ]
   }
@@ -141,8 +151,10 @@ export function gatherGpuFacts(): GpuFacts {
     platform: `${process.platform}-${process.arch}`,
     glibc: glibcVersionRuntime,
     cards: findCards(),
-    vulkanLoader: libraryFolders().some((folder) => existsSync(join(folder, 'libvulkan.so.1'))),
+    vulkanLoader: hasLibrary('libvulkan.so.1'),
     drivers: findDrivers(),
+    hiddenDrivers: HIDING_PLACES.flatMap(driversIn),
+    egl: hasLibrary('libEGL.so.1'),
     renderNodes: findRenderNodes(),
     nvidiaModule: existsSync('/proc/driver/nvidia/version'),
   }
@@ -172,6 +184,10 @@ function findCards(): Vendor[] | undefined {
     .map((device) => VENDORS[read(device, 'vendor')] ?? 'other')
 }
 
+function hasLibrary(name: string): boolean {
+  return libraryFolders().some((folder) => existsSync(join(folder, name)))
+}
+
 function libraryFolders(): string[] {
   const triplet = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu'
   const set = (process.env.LD_LIBRARY_PATH ?? '').split(':').filter((folder) => folder !== '')
@@ -196,11 +212,19 @@ function findDrivers(): string[] {
     '/usr/local/etc',
     join(homedir(), '.local/share'),
   ]
-  return roots.flatMap((root) => {
-    const folder = join(root, 'vulkan/icd.d')
-    const files = list(folder) ?? []
-    return files.filter((file) => file.endsWith('.json')).map((file) => join(folder, file))
-  })
+  return roots.flatMap((root) => driversIn(join(root, 'vulkan/icd.d')))
+}
+
+/** Where container toolkits and NixOS put them. */
+const HIDING_PLACES = [
+  '/usr/local/nvidia/share/vulkan/icd.d',
+  '/usr/lib/x86_64-linux-gnu/GL/vulkan/icd.d',
+  '/run/opengl-driver/share/vulkan/icd.d',
+]
+
+function driversIn(folder: string): string[] {
+  const files = list(folder) ?? []
+  return files.filter((file) => file.endsWith('.json')).map((file) => join(folder, file))
 }
 
 function findRenderNodes(): GpuFacts['renderNodes'] {

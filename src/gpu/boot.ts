@@ -46,7 +46,7 @@ export async function bootWebgpu(device?: string): Promise<Boot> {
     return { ok: false, why: { kind: 'library', message: (error as Error).message }, adapters: [] }
   }
   const adapters = await listAdapters(dawn)
-  const wanted = wantedDevice(device)
+  const wanted = asListed(wantedDevice(device), adapters)
   try {
     const adapter = await requestAdapter(dawn, wanted)
     if (adapter === null) {
@@ -89,6 +89,20 @@ export function wantedDevice(device: string | undefined): WantedDevice {
   const backend = first.toLowerCase()
   if (!BACKENDS.includes(backend)) return { backend: undefined, name: device }
   return { backend, name: rest.join(':') || undefined }
+}
+
+/** Dawn minds capitals; who types a name should not have to. */
+function asListed(wanted: WantedDevice, adapters: readonly string[]): WantedDevice {
+  if (wanted.name === undefined) return wanted
+  const sought = wanted.name.toLowerCase()
+  for (const adapter of adapters) {
+    const [backend, ...rest] = adapter.split(':')
+    if (wanted.backend !== undefined && backend?.toLowerCase() !== wanted.backend) continue
+    const name = rest.join(':')
+    const at = name.toLowerCase().indexOf(sought)
+    if (at >= 0) return { ...wanted, name: name.slice(at, at + sought.length) }
+  }
+  return wanted
 }
 
 async function requestAdapter(dawn: Dawn, wanted: WantedDevice): Promise<GPUAdapter | null> {

@@ -1,4 +1,4 @@
-/** The arrays of kernel calls, as files by hash in a folder of this peer's own: where the process that computes reads them. */
+/** The arrays of kernel calls, as files in a folder of this peer's own: where the process that computes reads them. */
 import { webcrypto } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -6,7 +6,10 @@ import { join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import { MeshError } from '../base/errors.ts'
 
-interface Kept {
+export interface CallArray {
+  readonly hash: string
+  readonly sizeBytes: number
+  /** Rejects with ERR_MESH_PROTOCOL when its bytes have another hash, ERR_MESH_KERNEL_FAILED when they cannot be written. */
   readonly path: Promise<string>
   /** Workers and calls that need it. */
   users: number
@@ -14,68 +17,54 @@ interface Kept {
 
 export class CallArrays {
   private folder: Promise<string> | undefined
-  private readonly kept = new Map<string, Kept>()
+  private readonly all = new Set<CallArray>()
+  /** By hash: written, and their bytes have it. What is only on its way is no one else's, since a task may lie about its own. */
+  private readonly shared = new Map<string, CallArray>()
   /** What is written or removed now. */
   private readonly busy = new Set<Promise<unknown>>()
-  /** A hash that comes again while its file is removed gets another file. */
-  private files = 0
+  private written = 0
 
-  /** Arrays that are there now. */
+  /** Arrays that are kept. */
   get size(): number {
-    return this.kept.size
+    return this.all.size
   }
 
-  /** Keeps `bytes` for one more user. Resolves when they need not be in memory any more; rejects with ERR_MESH_PROTOCOL for another hash than theirs. */
-  async keep(hash: string, bytes: Uint8Array): Promise<void> {
-    const known = this.kept.get(hash)
+  /** For one user more: release() it. An array that another worker has sent is not written again. */
+  keep(hash: string, bytes: Uint8Array): CallArray {
+    const known = this.shared.get(hash)
     if (known !== undefined) {
       known.users += 1
-      return
+      return known
     }
-    const path = this.write(hash, bytes)
-    this.kept.set(hash, { path, users: 1 })
-    try {
-      await path
-    } catch (error) {
-      // A full disk is told to the calls that need the array.
-      if (error instanceof MeshError && error.code === 'ERR_MESH_PROTOCOL') throw error
-    }
+    this.written += 1
+    const path = this.write(hash, bytes, `${hash}-${this.written}`)
+    const array: CallArray = { hash, sizeBytes: bytes.length, path, users: 1 }
+    this.all.add(array)
+    this.during(
+      path.then(() => {
+        if (array.users > 0 && !this.shared.has(hash)) this.shared.set(hash, array)
+      }),
+    )
+    return array
   }
 
-  /** One more user of an array that is kept: until release(). */
-  retain(hash: string): void {
-    this.kept.get(hash)!.users += 1
+  release(array: CallArray): void {
+    array.users -= 1
+    if (array.users > 0) return
+    this.all.delete(array)
+    if (this.shared.get(array.hash) === array) this.shared.delete(array.hash)
+    this.during(array.path.then((path) => rm(path, { force: true })))
   }
 
-  release(hash: string): void {
-    const kept = this.kept.get(hash)!
-    kept.users -= 1
-    if (kept.users > 0) return
-    this.kept.delete(hash)
-    this.during(kept.path.then((path) => rm(path, { force: true })))
-  }
-
-  /** Where it lies. @throws (rejects with) ERR_MESH_KERNEL_FAILED when it could not be written */
-  async path(hash: string): Promise<string> {
-    return await this.kept.get(hash)!.path
-  }
-
-  /** Removes the folder. Nobody keeps anything any more. */
+  /** Removes the folder, once nobody writes there any more. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.busy)
+    await Promise.all(this.busy)
     const folder = await this.folder?.catch(() => undefined)
+    this.folder = undefined
     if (folder !== undefined) await rm(folder, { recursive: true, force: true })
   }
 
-  private write(hash: string, bytes: Uint8Array): Promise<string> {
-    this.files += 1
-    const name = `${hash}-${this.files}`
-    const written = this.writeChecked(hash, bytes, name)
-    this.during(written)
-    return written
-  }
-
-  private async writeChecked(hash: string, bytes: Uint8Array, name: string): Promise<string> {
+  private async write(hash: string, bytes: Uint8Array, name: string): Promise<string> {
     // Off this thread: 64 MiB take a tenth of a second.
     const digest = await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)
     if (toHex(new Uint8Array(digest)) !== hash) {

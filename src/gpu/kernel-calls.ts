@@ -13,7 +13,7 @@ import {
   readGpuForget,
   readGpuId,
 } from '../runtime/worker/gpu-frames.ts'
-import { CallArrays } from './call-arrays.ts'
+import { type CallArray, CallArrays } from './call-arrays.ts'
 import { decodeKernelSpec } from './kernel-codec.ts'
 import { CALL_TRIES } from './limits.ts'
 import { itemsOf } from './size.ts'
@@ -55,6 +55,7 @@ interface Call {
   readonly id: number
   readonly spec: KernelSpec
   readonly key: string
+  readonly arrays: readonly CallArray[]
   readonly stop: AbortController
 }
 
@@ -65,8 +66,8 @@ class WorkerCaller implements WorkerCalls {
   private readonly send: Send
   private readonly onClose: () => void
   private readonly calls = new Map<number, Call>()
-  /** Bytes by hash. */
-  private readonly held = new Map<string, number>()
+  /** By hash. */
+  private readonly held = new Map<string, CallArray>()
   private heldBytes = 0
   /** A worker has one slot: its calls run one after another. */
   private last: Promise<void> = Promise.resolve()
@@ -102,7 +103,7 @@ class WorkerCaller implements WorkerCalls {
     if (this.closed) return
     this.closed = true
     for (const { stop } of this.calls.values()) stop.abort()
-    for (const hash of this.held.keys()) this.arrays.release(hash)
+    for (const array of this.held.values()) this.arrays.release(array)
     this.held.clear()
     this.onClose()
   }
@@ -113,17 +114,21 @@ class WorkerCaller implements WorkerCalls {
     const full =
       this.heldBytes + bytes.length > MAX_GPU_HELD_BYTES || this.held.size >= MAX_GPU_HELD_ARRAYS
     if (full) throw wrong('more arrays than a peer keeps')
-    this.held.set(hash, bytes.length)
-    this.heldBytes += bytes.length
-    return this.arrays.keep(hash, bytes)
+    const array = this.arrays.keep(hash, bytes)
+    this.held.set(hash, array)
+    this.heldBytes += array.sizeBytes
+    // Until then its bytes are in memory. A full disk is told to the calls that need it.
+    return array.path.then(ignore, (error: unknown) => {
+      if (isMeshError(error, 'ERR_MESH_PROTOCOL')) throw error
+    })
   }
 
   private forget(hash: string): void {
-    const bytes = this.held.get(hash)
-    if (bytes === undefined) throw wrong('an array that is not there is forgotten')
+    const array = this.held.get(hash)
+    if (array === undefined) throw wrong('an array that is not there is forgotten')
     this.held.delete(hash)
-    this.heldBytes -= bytes
-    this.arrays.release(hash)
+    this.heldBytes -= array.sizeBytes
+    this.arrays.release(array)
   }
 
   private call(payload: Buffer): void {
@@ -131,13 +136,20 @@ class WorkerCaller implements WorkerCalls {
     if (this.calls.has(id)) throw wrong('two calls of one id')
     if (this.calls.size >= MAX_GPU_CALLS) throw wrong('more calls than a peer takes')
     const spec = decodeKernelSpec(bytes)
-    for (const hash of hashesOf(spec)) {
-      if (!this.held.has(hash)) throw wrong('an array that was not sent')
-    }
-    for (const hash of hashesOf(spec)) this.arrays.retain(hash)
-    const call: Call = { id, spec, key: sha256Hex(bytes), stop: new AbortController() }
+    const arrays = this.arraysOf(spec)
+    for (const array of arrays) array.users += 1
+    const call: Call = { id, spec, key: sha256Hex(bytes), arrays, stop: new AbortController() }
     this.calls.set(id, call)
     this.last = this.last.then(() => this.answer(call))
+  }
+
+  private arraysOf(spec: KernelSpec): CallArray[] {
+    const hashes = spec.args.flatMap((arg) => (arg.kind === 'array' ? [arg.hash] : []))
+    return [...new Set(hashes)].map((hash) => {
+      const array = this.held.get(hash)
+      if (array === undefined) throw wrong('an array that was not sent')
+      return array
+    })
   }
 
   /** Never rejects. */
@@ -150,7 +162,7 @@ class WorkerCaller implements WorkerCalls {
       this.calls.delete(call.id)
       if (!call.stop.signal.aborted) await this.fail(call, error)
     } finally {
-      for (const hash of hashesOf(call.spec)) this.arrays.release(hash)
+      for (const array of call.arrays) this.arrays.release(array)
     }
   }
 
@@ -163,10 +175,10 @@ class WorkerCaller implements WorkerCalls {
     await this.send(FRAME.gpuFailed, [gpuId(id), gpuFailure({ code, message })])
   }
 
-  private async compute({ spec, key, stop }: Call): Promise<Launched> {
+  private async compute({ spec, key, arrays, stop }: Call): Promise<Launched> {
     const { signal } = stop
     const files: Record<string, string> = {}
-    for (const hash of hashesOf(spec)) files[hash] = await this.arrays.path(hash)
+    for (const { hash, path } of arrays) files[hash] = await path
     const launch: Launch = { spec, key, lo: 0, hi: itemsOf(spec.output), files }
     for (let tries = 1; ; tries++) {
       signal.throwIfAborted()
@@ -180,9 +192,7 @@ class WorkerCaller implements WorkerCalls {
   }
 }
 
-function hashesOf(spec: KernelSpec): ReadonlySet<string> {
-  return new Set(spec.args.flatMap((arg) => (arg.kind === 'array' ? [arg.hash] : [])))
-}
+function ignore(): void {}
 
 function wrong(what: string): MeshError {
   return new MeshError('ERR_MESH_PROTOCOL', `a worker's kernel call is wrong: ${what}`)

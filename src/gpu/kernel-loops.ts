@@ -68,6 +68,8 @@ function isLiteral(check: Check, node: Expression): boolean {
 }
 
 function isPlain(check: Check, node: AnyNode, counter: string): boolean {
+  const value = check.values.get(node)
+  if (value?.is === 'number' && value.fixed !== undefined) return true
   switch (node.type) {
     case 'Literal':
       return true

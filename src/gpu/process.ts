@@ -27,6 +27,9 @@ export interface KernelProcessOptions {
   readonly idleMs?: number
 }
 
+/** What a timer takes: longer ones fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
 interface LaunchOptions {
   readonly timeLimitMs?: number
   readonly signal?: AbortSignal
@@ -91,7 +94,7 @@ class QueuedProcess implements KernelProcess {
       const waiting: Waiting = {
         id: this.lastId,
         launch,
-        timeLimitMs,
+        timeLimitMs: Math.min(timeLimitMs, MAX_TIMER_MS),
         resolve,
         reject,
         sent: false,

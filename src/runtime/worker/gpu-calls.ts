@@ -45,6 +45,8 @@ export class GpuCalls {
   /** Each call is sent after the one before. */
   private turn: Promise<void> = Promise.resolve()
   private onRoom: () => void = () => {}
+  /** What hears of an item's end before its time. */
+  private readonly listeners = new WeakMap<AbortSignal, Set<() => void>>()
 
   constructor(report: Report) {
     this.report = report
@@ -60,19 +62,31 @@ export class GpuCalls {
     const caller: { stack?: string } = {}
     Error.captureStackTrace(caller, this.run)
     return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason)
       const call: Call = {
         resolve,
         reject: (error) => reject(withStack(error, caller.stack)),
         over: false,
         arrays: [],
-        leave: () => signal.removeEventListener('abort', onAbort),
+        leave: this.listen(signal, () => settle(call, () => reject(signal.reason))),
       }
-      const onAbort = (): void => settle(call, () => reject(signal.reason))
-      if (signal.aborted) return onAbort()
-      signal.addEventListener('abort', onAbort, { once: true })
       const sending = this.turn.then(() => this.send(call, kernel, args, options))
       this.turn = sending.catch((error: unknown) => settle(call, () => call.reject(error)))
     })
+  }
+
+  /** One listener for all calls of an item: Node warns of more than ten. Returns what ends it. */
+  private listen(signal: AbortSignal, onAbort: () => void): () => void {
+    let listeners = this.listeners.get(signal)
+    if (listeners === undefined) {
+      const all = new Set<() => void>()
+      signal.addEventListener('abort', () => all.forEach(tell), { once: true })
+      this.listeners.set(signal, all)
+      listeners = all
+    }
+    const mine = listeners
+    mine.add(onAbort)
+    return () => mine.delete(onAbort)
   }
 
   /** gpuResult or gpuFailed. */
@@ -168,6 +182,8 @@ export class GpuCalls {
     this.report(FRAME.gpuArray, [gpuHash(hash), bytes])
   }
 }
+
+const tell = (listener: () => void): void => listener()
 
 function settle(call: Call, how: () => void): void {
   if (call.over) return

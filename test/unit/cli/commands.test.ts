@@ -41,6 +41,7 @@ describe('mesh status', () => {
         '  mesh        9a8b7c6d5e4f3a2b, 1 other peer',
         '  lends       4 cores: 3 busy, 1 free',
         '  memory      12 GiB free of 32 GiB',
+        '  gpu         none is used: kernels run on the CPU (`mesh doctor` says more)',
         '  jobs        1 running, 2 finished',
         '  workers     3 busy of 4 alive; 6 started, 1 recycled, 0 died',
         '  loop delay  p50 1 ms, p99 4.3 ms, max 9 ms',
@@ -112,9 +113,9 @@ describe('mesh peers', () => {
   test('a table, this peer first, no control characters', async () => {
     const run = await mesh(['peers'], { running })
     expect(run.out.split('\n')).toEqual([
-      'PEER      NAME    SLOTS  BUSY  ITEMS/S  SPEED  MEMORY FREE     RTT  STATE      ADDRESS',
-      '3fa9c1d2  laptop      4     3    48.2k   1.00       12 GiB       -  this peer',
-      '77777777  tower       4     3        -   0.50       12 GiB  1.3 ms  connected  /ip4/127.0.0.1/tcp/9',
+      'PEER      NAME    SLOTS  BUSY  ITEMS/S  SPEED  GPU  MEMORY FREE     RTT  STATE      ADDRESS',
+      '3fa9c1d2  laptop      4     3    48.2k   1.00  -         12 GiB       -  this peer',
+      '77777777  tower       4     3        -   0.50  -         12 GiB  1.3 ms  connected  /ip4/127.0.0.1/tcp/9',
       '',
     ])
   })

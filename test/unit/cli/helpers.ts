@@ -2,6 +2,7 @@ import { PassThrough, Writable } from 'node:stream'
 import type { Context, PeerOptions, StopSignal } from '../../../cli/lib/context.ts'
 import { runCli } from '../../../cli/lib/program.ts'
 import type {
+  GpuFacts,
   JobInfo,
   LogLine,
   MeshBackend,
@@ -41,6 +42,14 @@ export function peerInfo(change: Partial<PeerInfo> = {}): PeerInfo {
     diskFull: false,
     ...change,
   }
+}
+
+export const HARDWARE: GpuFacts = {
+  name: 'NVIDIA H200',
+  state: 'hardware',
+  gflops: 51_234,
+  upMBs: 11_800,
+  downMBs: 9_240,
 }
 
 export function jobInfo(change: Partial<JobInfo> = {}): JobInfo {

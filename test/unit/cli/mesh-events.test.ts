@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { eventsBetween, viewOf } from '../../../cli/lib/mesh-events.ts'
-import { jobInfo, peerInfo, WALL_CLOCK } from './helpers.ts'
+import { HARDWARE, jobInfo, peerInfo, WALL_CLOCK } from './helpers.ts'
 
 const self = peerInfo()
 const tower = peerInfo({
@@ -30,6 +30,17 @@ test('peers come and go', () => {
   ])
 })
 
+test('a GPU is told when a peer comes with one, or its probe has ended', () => {
+  const gifted = { ...tower, gpu: HARDWARE }
+  expect(eventsBetween(viewOf([], []), [gifted], [], WALL_CLOCK)).toEqual([
+    '+ peer 77777777 tower is here, lends 4 cores, GPU: NVIDIA H200, 51.2 TFLOP/s (/ip4/127.0.0.1/tcp/9)',
+  ])
+  expect(eventsBetween(viewOf([tower], []), [gifted], [], WALL_CLOCK)).toEqual([
+    '~ peer 77777777 tower has a GPU: NVIDIA H200, 51.2 TFLOP/s',
+  ])
+  expect(eventsBetween(viewOf([gifted], []), [gifted], [], WALL_CLOCK)).toEqual([])
+})
+
 test('jobs start and finish, each told once', () => {
   const job = jobInfo({ items: 100 })
   const done = {
@@ -45,6 +56,10 @@ test('jobs start and finish, each told once', () => {
     '= job ab12ab12 primes finished: 100 items in 10 s, 2 failed',
   ])
   expect(eventsBetween(viewOf([], [done]), [], [done], WALL_CLOCK)).toEqual([])
+  const kernel = { ...job, output: [640, 100] }
+  expect(eventsBetween(viewOf([], []), [], [kernel], WALL_CLOCK)).toEqual([
+    '> job ab12ab12 primes: 100 rows',
+  ])
   expect(eventsBetween(viewOf([], []), [], [{ ...job, state: 'cancelled' }], WALL_CLOCK)).toEqual([
     '> job ab12ab12 primes: 100 items',
     'x job ab12ab12 primes was cancelled',

@@ -330,6 +330,17 @@ describe('what is no picture', () => {
     await expect(checkArrayFile(join(folder, 'x.npy'), size)).resolves.toBe('npy')
   })
 
+  it.each([[[]], [[2, 0]], [[1.5]], [[-1, -1]], [[1, 1, 1, 1]], [[Number.NaN]]])(
+    'the size %j',
+    async (size) => {
+      const refused = wrongOption(/the size of an array is \[x\], \[x, y\] or \[x, y, z\]/)
+      await expect(checkArrayFile(join(folder, 'x.npy'), size)).rejects.toMatchObject(refused)
+      expect(() => encodeArray({ data: new Float32Array(1), size }, 'f32')).toThrow(
+        expect.objectContaining(refused),
+      )
+    },
+  )
+
   it('an array of another length than its size', () => {
     expect(() => encodeArray({ data: new Float32Array(5), size: [2, 2] }, 'f32')).toThrow(
       expect.objectContaining(wrongOption(/2 x 2 has 4 elements, but 5 are given/)),

@@ -147,14 +147,15 @@ describe('kernel calls of a worker', () => {
       Buffer.concat([gpuHash(sha256Hex(bytesOf(data))), bytesOf(data)]),
     )
     second.onReport(FRAME.gpuCall, Buffer.concat([gpuId(1), specOf(data, 5)]))
-    const [first] = [await launched(2), running]
+    const foreign = await launched(2)
     expect(running).toHaveLength(2)
+    // One file for both.
     expect(calls.arrays.size).toBe(1)
     running[0]!.answer([1, 1])
-    await launched(3)
-    running[2]!.answer([2, 2])
+    ;(await launched(3)).answer([2, 2])
     expect((await answers(2)).map(({ payload }) => readGpuId(payload))).toEqual([1, 2])
-    first.answer([9, 9])
+    expect(other).toEqual([])
+    foreign.answer([9, 9])
   })
 
   it('wait for their arrays, which may come in the same moment', async () => {
@@ -274,9 +275,42 @@ describe('the arrays of kernel calls', () => {
     await expect.poll(async () => (await readdir(dirname(path!))).length).toBe(1)
   })
 
-  it('of another hash than theirs are a breach, however often', async () => {
-    const hash = gpuHash(sha256Hex(bytesOf(f32(1, 2))))
-    await expect(report(FRAME.gpuArray, hash, bytesOf(f32(6, 6)))).rejects.toEqual(breach)
+  it('of another hash than theirs are a breach, and no harm to who sends the right ones', async () => {
+    const data = f32(1, 2)
+    const wrong = report(FRAME.gpuArray, gpuHash(sha256Hex(bytesOf(data))), bytesOf(f32(6, 6)))
+    const liar = worker
+    worker = connect()
+    const right = array(data)
+    await expect(wrong).rejects.toEqual(breach)
+    liar.close()
+    await right
+    call(1, data)
+    const { launch } = await launched(1)
+    const [path] = Object.values(launch.files)
+    expect(new Uint8Array(await readFile(path!))).toEqual(bytesOf(data))
+  })
+
+  it('that cannot be written fail the calls that need them, and nothing else', async () => {
+    const data = f32(1, 2)
+    const { TMPDIR } = process.env
+    process.env.TMPDIR = '/dev/null/nowhere'
+    try {
+      await array(data)
+      call(1, data)
+      const [failed] = await answers(1)
+      expect(readGpuFailed(failed!.payload)).toMatchObject({
+        code: 'ERR_MESH_KERNEL_FAILED',
+        message: expect.stringContaining('cannot be written'),
+      })
+    } finally {
+      if (TMPDIR === undefined) delete process.env.TMPDIR
+      else process.env.TMPDIR = TMPDIR
+    }
+    report(FRAME.gpuForget, gpuHash(sha256Hex(bytesOf(data))))
+    await array(data)
+    call(2, data)
+    ;(await launched(1)).answer([2, 4])
+    expect((await answers(2))[1]!.type).toBe(FRAME.gpuResult)
   })
 })
 

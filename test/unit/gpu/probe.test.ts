@@ -132,6 +132,8 @@ describe('advice', () => {
     cards: ['NVIDIA'],
     vulkanLoader: true,
     drivers: ['/etc/vulkan/icd.d/nvidia_icd.json'],
+    hiddenDrivers: [],
+    egl: true,
     renderNodes: 'open',
     nvidiaModule: true,
   }
@@ -144,6 +146,12 @@ describe('advice', () => {
     ['no permission', { renderNodes: 'forbidden' }, /usermod -aG render,video/],
     ['no driver for NVIDIA', { nvidiaModule: false, drivers: [] }, /install NVIDIA's driver/],
     ['no ICD of NVIDIA', { drivers: [] }, /VK_DRIVER_FILES=/],
+    [
+      'an ICD elsewhere',
+      { drivers: [], hiddenDrivers: ['/a/b.json'] },
+      /VK_DRIVER_FILES=\/a\/b.json/,
+    ],
+    ['no EGL for NVIDIA', { egl: false }, /libegl1 libglvnd0/],
     ['no ICD of Mesa', { cards: ['AMD'], nvidiaModule: false, drivers: [] }, /mesa-vulkan-drivers/],
     ['all there', {}, /update them/],
     ['a Mac', { platform: 'darwin-arm64' }, /newest driver/],

@@ -194,6 +194,7 @@ it('takes what else is harmless', () => {
     'function () { return 1; return 2 }',
     'function () { for (let i = 0; i < 10 - 1; i += 2) { if (i > 3) break } return 1 }',
     'function () { for (let i = 0; 10 > i; ++i) { continue } return 1 }',
+    'function () { for (let i = 2 * 2; i < this.output.x * 9; i++) { continue } return 1 }',
   ]
   for (const source of sources) {
     expect(() => checkKernelSource(source, facts()), source).not.toThrow()

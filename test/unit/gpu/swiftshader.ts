@@ -12,8 +12,8 @@ export const SWIFTSHADER = find()
 function find(): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64') return undefined
   try {
-    const { resolve } = createRequire(import.meta.url)
-    const main = resolve('@sparticuz/chromium')
+    const require = createRequire(import.meta.url)
+    const main = require.resolve('@sparticuz/chromium')
     for (let folder = dirname(main); folder !== dirname(folder); folder = dirname(folder)) {
       const packed = join(folder, 'bin/swiftshader.tar.br')
       if (existsSync(packed)) return packed
