@@ -4,6 +4,7 @@ import type { MeshStatus } from '../../src/node/types.ts'
 import type { MachineFacts } from './doctor-facts.ts'
 import { type Finding, finding, type Looked } from './doctor-finding.ts'
 import { formatBytes, formatDuration, plural, printable } from './format.ts'
+import { gpuText, gpuTransferText } from './gpu.ts'
 
 /** A peer answers its control socket and its heartbeats from one loop: later than this, others notice. */
 const SLOW_LOOP_MS = 500
@@ -138,7 +139,7 @@ function busyLoop({ loopDelayMs: { p99 } }: MeshStatus): Finding[] {
 
 // ---------------------------------------------------------------- GPU
 
-function gpu({ gpu, gpuError }: Looked): Finding {
+function gpu({ gpu, gpuError, peer }: Looked): Finding {
   if (gpu === undefined) {
     return finding(
       'gpu',
@@ -148,26 +149,42 @@ function gpu({ gpu, gpuError }: Looked): Finding {
     )
   }
   const reason = printable(gpu.reason, 300)
-  if (gpu.state === 'hardware' && reason === '') {
-    const speed = `${Math.round(gpu.gflops)} GFLOP/s, ${Math.round(gpu.upMBs)} MB/s up, ${Math.round(gpu.downMBs)} MB/s down`
-    const buffer = `buffers up to ${formatBytes(gpu.maxBufferBytes)}`
-    return finding('gpu', 'ok', `${printable(gpu.name, 100)}: ${speed}, ${buffer}${others(gpu)}`)
-  }
+  if (gpu.state !== 'none' && reason === '') return working(gpu, gpu.state, peer)
   const name = gpu.name === '' ? 'none' : printable(gpu.name, 100)
   const found = (reason === '' ? name : `${name}: ${reason}`) + others(gpu)
-  if (gpu.state === 'hardware' || (gpu.state === 'none' && gpu.adapters.length > 0)) {
-    // There is one, and it is not used.
-    return finding('gpu', 'warning', found, ON_THE_CPU, ...gpu.advice)
-  }
-  if (gpu.state === 'software') {
-    const note =
-      'It computes on the CPU, slower than webasm does: it is used only where --gpu-device names it.'
-    return finding('gpu', 'ok', `${found} (software)`, note, ...gpu.advice)
-  }
-  return finding('gpu', 'ok', found, ON_THE_CPU, ...gpu.advice)
+  // With an adapter there is one that is not used.
+  const level = gpu.adapters.length > 0 ? 'warning' : 'ok'
+  return finding('gpu', level, found, ON_THE_CPU, ...gpu.advice)
 }
 
-/** Where there is more than one adapter, what --gpu-device chooses from. */
-function others({ adapters }: GpuFound): string {
-  return adapters.length < 2 ? '' : `; adapters: ${printable(some(adapters), 300)}`
+function working(
+  gpu: GpuFound,
+  state: 'hardware' | 'software',
+  peer: MeshStatus | undefined,
+): Finding {
+  const { gflops, upMBs, downMBs } = gpu
+  const facts = { name: gpu.name, state, gflops, upMBs, downMBs }
+  const buffers = `buffers up to ${formatBytes(gpu.maxBufferBytes)}`
+  const found = `${gpuText(facts, 100)}, ${gpuTransferText(facts)}, ${buffers}${others(gpu)}`
+  if (state === 'software') {
+    const means =
+      'It computes on the CPU, slower than webasm does: it is used only where --gpu-device names it.'
+    return finding('gpu', 'ok', found, means, ...gpu.advice)
+  }
+  if (peer !== undefined && peer.peer.gpu === null) {
+    return finding(
+      'gpu',
+      'warning',
+      `${found}; the peer that runs does not use it`,
+      'It was started with --gpu off, or before the GPU could be used.',
+      'start it again: mesh leave, then mesh join',
+    )
+  }
+  return finding('gpu', 'ok', found)
+}
+
+/** What --gpu-device chooses from; one adapter is named already where it works. */
+function others({ adapters, state }: GpuFound): string {
+  if (adapters.length === 0 || (adapters.length === 1 && state !== 'none')) return ''
+  return `; adapters: ${printable(some(adapters), 300)}`
 }

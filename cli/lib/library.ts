@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { toHex } from '../../src/base/bytes.ts'
-import { MeshError } from '../../src/base/errors.ts'
+import { isMeshError, MeshError } from '../../src/base/errors.ts'
 import {
   type ArrayFileWritten,
   arrayFormatOf,
@@ -12,7 +12,7 @@ import {
 import { toJsonLine } from '../../src/client/format.ts'
 import type { JobSource } from '../../src/client/input.ts'
 import { Job } from '../../src/client/job.ts'
-import { kernelOf } from '../../src/client/kernel.ts'
+import { kernelOf, specOf } from '../../src/client/kernel.ts'
 import { readLines, readNdjson } from '../../src/client/lines.ts'
 import { Mesh } from '../../src/client/mesh.ts'
 import { type SubmitOptions as LibraryOptions, toJobOptions } from '../../src/client/options.ts'
@@ -23,12 +23,11 @@ import {
   type KernelInput,
   perItem,
 } from '../../src/gpu/define-kernel.ts'
-import { kernelSpec } from '../../src/gpu/kernel-spec.ts'
 import type { Size } from '../../src/gpu/types.ts'
 import type { MeshBackend } from '../../src/node/types.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
 import type { Context } from './context.ts'
-import { type InputSource, openInput } from './input.ts'
+import { type InputSource, itemsOfKernel, openInput } from './input.ts'
 
 export type { ArrayFileWritten } from '../../src/client/array-files.ts'
 export type { Kernel } from '../../src/gpu/define-kernel.ts'
@@ -94,7 +93,13 @@ export const library: Library = {
   async submit(context, backend, task, source, options) {
     const mesh = new Mesh(backend)
     if (typeof task !== 'string') return await mesh.submit(task, undefined, options)
-    return await mesh.submit(task, await toSource(source!, context), options)
+    try {
+      return await mesh.submit(task, await toSource(source!, context), options)
+    } catch (error) {
+      // A file that gives another one's kernel on has not told so before.
+      const kernel = isMeshError(error, 'ERR_MESH_TASK_INVALID') && (await kernelOf(task))
+      throw kernel ? itemsOfKernel(kernel.name, source!) : error
+    }
   },
   async kernelOf(path, thorough) {
     // What cannot be read is told by the bundler, in its words.
@@ -105,7 +110,7 @@ export const library: Library = {
     const { args, ...rest } = options
     toJobOptions(rest)
     const inputs = args === undefined ? undefined : kernelArgs(kernel, args)
-    kernelSpec(kernel, inputs)
+    specOf(kernel, inputs)
     return { ...rest, ...(inputs === undefined ? {} : { args: inputs }) }
   },
   checkArrayFile: async (path, size) => void (await checkArrayFile(path, size as Size)),

@@ -1,4 +1,4 @@
-import { MeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import {
   defineKernel,
   isKernel,
@@ -10,6 +10,8 @@ import { encodeKernelSpec } from '../gpu/kernel-codec.ts'
 import { kernelSpec } from '../gpu/kernel-spec.ts'
 import { itemsOf } from '../gpu/size.ts'
 import type { MeshBackend } from '../node/types.ts'
+import type { OwnFile } from '../runtime/bundle.ts'
+import { sourcePlace } from '../runtime/stacks.ts'
 import { defineTask, describe } from '../runtime/task.ts'
 import type { BlobHash, JobInput, JobTask } from '../scheduler/types.ts'
 import { pathOf } from './task-code.ts'
@@ -17,13 +19,57 @@ import { pathOf } from './task-code.ts'
 /** What a kernel file imports from 'meshwork'. */
 const OWN_EXPORTS = { defineKernel, perItem, defineTask }
 
+/** The files that kernels were read from: what is wrong with one is told at its place there. */
+const files = new WeakMap<Kernel, OwnFile>()
+
 /** The kernel that `task` is, or that the file it names has as its default export; undefined when it is none. @throws ERR_MESH_TASK_* */
 export async function kernelOf(task: unknown): Promise<Kernel | undefined> {
   if (isKernel(task)) return task
   if (typeof task !== 'string' && !(task instanceof URL)) return undefined
   const { importOwnFile } = await import('../runtime/bundle.ts')
-  const found = (await importOwnFile(pathOf(task), 'defineKernel', OWN_EXPORTS))?.default
-  return isKernel(found) ? found : undefined
+  const file = await importOwnFile(pathOf(task), 'defineKernel', OWN_EXPORTS)
+  const found = file?.exports.default
+  if (file === undefined || !isKernel(found)) return undefined
+  files.set(found, file)
+  return found
+}
+
+/**
+ * `kernelSpec()`, whose complaint about a kernel that was read from a file names the place in that file.
+ * @throws ERR_MESH_TASK_INVALID, ERR_MESH_KERNEL_INVALID
+ */
+export function specOf(
+  kernel: Kernel,
+  args: readonly KernelInput[] | undefined,
+): ReturnType<typeof kernelSpec> {
+  try {
+    return kernelSpec(kernel, args)
+  } catch (error) {
+    const file = files.get(kernel)
+    throw file !== undefined && isMeshError(error, 'ERR_MESH_KERNEL_INVALID')
+      ? inFile(error, kernel.source, file)
+      : error
+  }
+}
+
+/** The bundler joins lines: a place in the text that travels says nothing to its author. */
+function inFile(error: MeshError, source: string, { text, map }: OwnFile): MeshError {
+  const { line, column } = error.details
+  if (typeof line !== 'number' || typeof column !== 'number') return error
+  // What travels begins with a `function` that may be written otherwise in the file.
+  const body = source.indexOf('(')
+  const start = text.indexOf(source.slice(body))
+  if (start === -1) return error
+  const lines = source.split('\n')
+  const at = lines.slice(0, line - 1).reduce((sum, { length }) => sum + length + 1, column - 1)
+  const before = text.slice(0, start + Math.max(0, at - body)).split('\n')
+  const place = sourcePlace(map, before.length, before.at(-1)!.length + 1)
+  if (place === undefined) return error
+  const message = error.message.replace(
+    `, ${line}:${column}: `,
+    () => `, ${place.path}:${place.line}:${place.column}: `,
+  )
+  return new MeshError(error.code, message, { cause: error, details: { ...place } })
 }
 
 /**
@@ -42,7 +88,7 @@ export async function prepareKernel(
       `args of a kernel must be a list with a value for each parameter, not ${describe(args)}`,
     )
   }
-  const { spec, arrays } = kernelSpec(kernel, args as readonly KernelInput[] | undefined)
+  const { spec, arrays } = specOf(kernel, args as readonly KernelInput[] | undefined)
   const code = encodeKernelSpec(spec)
   const [bundle] = await Promise.all([
     backend.putBlob(code),

@@ -48,7 +48,7 @@ export function conditionAt(check: Check, node: AnyNode): void {
 function valueAt(check: Check, node: AnyNode): Value {
   const value = check.nested(node, () => visit(check, node))
   check.values.set(node, value)
-  if (value.is === 'number') refuseUnreal(check, node)
+  if (value.is === 'number') refuseUnreal(check, node, value)
   return value
 }
 

@@ -1,8 +1,8 @@
 /** Values that a source alone tells. A compiler computes them as well, and refuses a shader where one of them is no f32. */
 import type { AnyNode } from 'acorn'
-import { MAX_F32 } from './kernel-limits.ts'
+import { MAX_F32, MAX_INTEGER } from './kernel-limits.ts'
 import { thisPath } from './kernel-members.ts'
-import { AXIS_NAMES, type Check } from './kernel-scope.ts'
+import { AXIS_NAMES, type Check, type NumberValue } from './kernel-scope.ts'
 import { MATH_CONSTANTS, MATH_FUNCTIONS } from './kernel-words.ts'
 
 type Read = (name: string) => number | undefined
@@ -37,12 +37,27 @@ export function evaluate(check: Check, node: AnyNode, read: Read): number | unde
   }
 }
 
-/** @throws ERR_MESH_KERNEL_INVALID when `node` has a value that no f32 has, as 1 / 0. */
-export function refuseUnreal(check: Check, node: AnyNode): void {
-  const value = evaluate(check, node, () => undefined)
-  if (value === undefined || Math.abs(value) <= MAX_F32) return
-  const what = Number.isNaN(value) ? 'not a number' : 'larger than the largest f32, 3.4028234e38'
+/** @throws ERR_MESH_KERNEL_INVALID when `node` has a value that no f32 has, as 1 / 0, or an integer one that no i32 has. */
+export function refuseUnreal(check: Check, node: AnyNode, { kind }: NumberValue): void {
+  const value = kind === 'int' ? integerValue(check, node) : evaluate(check, node, unknown)
+  if (value === undefined) return
+  const most = kind === 'int' ? MAX_INTEGER : MAX_F32
+  if (Math.abs(value) <= most) return
+  const larger = kind === 'int' ? 'an integer can be, 2147483647' : 'the largest f32, 3.4028234e38'
+  const what = Number.isNaN(value) ? 'not a number' : `larger than ${larger}`
   check.refuse(node, `this is ${what}, whatever the arguments are`)
+}
+
+const unknown: Read = () => undefined
+
+/** What it would be if integers had no end. */
+function integerValue(check: Check, node: AnyNode): number | undefined {
+  if (node.type !== 'BinaryExpression' || node.operator !== '<<') {
+    return evaluate(check, node, unknown)
+  }
+  const of = evaluate(check, node.left, unknown)
+  const by = evaluate(check, node.right, unknown)
+  return of === undefined || by === undefined ? undefined : (of | 0) * 2 ** by
 }
 
 function memberValue(check: Check, node: AnyNode): number | undefined {

@@ -3,6 +3,7 @@ import type {
   AnyNode,
   AssignmentExpression,
   Expression,
+  ExpressionStatement,
   ForStatement,
   Identifier,
   Statement,
@@ -54,7 +55,7 @@ function visit(check: Check, node: Statement): boolean {
       declarations(check, node)
       return false
     case 'ExpressionStatement':
-      expressionStatement(check, node.expression)
+      expressionStatement(check, node)
       return false
     case 'ReturnStatement':
       if (!node.argument) check.refuse(node, 'a kernel returns a number: write `return …`')
@@ -111,9 +112,10 @@ function forStatement(check: Check, node: ForStatement): void {
   body(check, node.body, forLoop(check, node))
 }
 
-function expressionStatement(check: Check, node: Expression): void {
+function expressionStatement(check: Check, { expression: node, end }: ExpressionStatement): void {
   if (node.type === 'AssignmentExpression') assignment(check, node)
-  else if (node.type === 'UpdateExpression') step(check, node)
+  // `a--`, a line end and `(b)` are two statements, but `a -= 1`, a line end and `(b)` are a call.
+  else if (node.type === 'UpdateExpression') step(check, node, node.end === end ? ';' : '')
   else if (
     node.type === 'Identifier' ||
     node.type === 'Literal' ||
@@ -194,14 +196,14 @@ function assignment(check: Check, node: AssignmentExpression): void {
   numberAt(check, right)
 }
 
-function step(check: Check, node: UpdateExpression): void {
+function step(check: Check, node: UpdateExpression, end = ''): void {
   const local = target(check, node.argument)
   // WGSL counts integers alone.
   if (local.kind === 'int') return
   check.mark({
     start: node.start,
     end: node.end,
-    text: `${local.emitted} ${node.operator[0]}= 1`,
+    text: `${local.emitted} ${node.operator[0]}= 1${end}`,
   })
 }
 

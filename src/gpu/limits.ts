@@ -27,6 +27,8 @@ export const LAUNCH_LIMIT_MS = 600_000
 export const ABORT_GRACE_MS = 50
 /** After SIGKILL: a process that hangs in its driver is waited for no longer than this. */
 export const KILL_WAIT_MS = 2000
+/** Deaths of a process in a row, each before it was ready, until it is taken for one that cannot start. */
+export const START_ATTEMPTS = 3
 /** A process that could not start is not tried again for so long: no storm of processes. */
 export const BROKEN_MS = 15_000
 /** An idle process is kept so long: starting one and compiling again takes up to seconds. */

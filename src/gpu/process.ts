@@ -1,5 +1,5 @@
 /** The process that runs kernels, as a peer uses it: started when first needed, killed when a launch overruns, and there again for the next. */
-import { MeshError } from '../base/errors.ts'
+import { isMeshError, MeshError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { encodeKernelSpec } from './kernel-codec.ts'
 import { launchKernelProcess } from './launch.ts'
@@ -12,6 +12,7 @@ import {
   MAX_QUEUED_LAUNCHES,
   PREPARE_LIMIT_MS,
   RECYCLE_BYTES,
+  START_ATTEMPTS,
 } from './limits.ts'
 import { GpuChild } from './process-child.ts'
 import type { Backend, KernelProcess, KernelSpec, Launch, Launched } from './types.ts'
@@ -64,6 +65,8 @@ class QueuedProcess implements KernelProcess {
   private child: GpuChild | undefined
   /** Processes that have not ended yet. */
   private readonly ending = new Set<Promise<void>>()
+  /** In a row. */
+  private failedStarts = 0
   private broken: { readonly error: MeshError; readonly untilMs: number } | undefined
   private idleTimer: NodeJS.Timeout | undefined
   private closed = false
@@ -136,8 +139,7 @@ class QueuedProcess implements KernelProcess {
   /** Never rejects. */
   private async run(waiting: Waiting): Promise<void> {
     try {
-      const child = this.ensureChild()
-      const { deviceClass } = await child.ready
+      const { child, deviceClass } = await this.readyChild()
       if (waiting.over) return
       const done = await this.timed(child, waiting)
       const { preparedMs, elapsedMs, bytes } = done
@@ -179,6 +181,21 @@ class QueuedProcess implements KernelProcess {
     return { id, key, spec, lo, hi, files }
   }
 
+  /** A process that dies before it has a launch costs none. */
+  private async readyChild(): Promise<{ child: GpuChild; deviceClass: string }> {
+    for (;;) {
+      const child = this.ensureChild()
+      try {
+        const { deviceClass } = await child.ready
+        this.failedStarts = 0
+        return { child, deviceClass }
+      } catch (error) {
+        const isDead = isMeshError(error, 'ERR_MESH_WORKER_DIED')
+        if (!isDead || this.broken !== undefined || this.closed) throw error
+      }
+    }
+  }
+
   /** @throws ERR_MESH_KERNEL_FAILED, ERR_MESH_WORKER_DIED when one could not be started a moment ago */
   private ensureChild(): GpuChild {
     if (this.child?.alive === true) return this.child
@@ -202,8 +219,11 @@ class QueuedProcess implements KernelProcess {
       () => clearTimeout(timer),
       (error: MeshError) => {
         clearTimeout(timer)
-        if (isMeshStop(error)) return
+        if (error.code === 'ERR_MESH_STOPPED') return
         this.log.warn('the GPU process did not start', { error: error.message })
+        this.failedStarts++
+        const isDead = error.code === 'ERR_MESH_WORKER_DIED' && error !== slow
+        if (isDead && this.failedStarts < START_ATTEMPTS) return
         this.broken = { error, untilMs: performance.now() + BROKEN_MS }
       },
     )
@@ -246,8 +266,4 @@ function settle(waiting: Waiting, error: unknown, launched?: Launched): void {
 
 function stopped(cause?: unknown): MeshError {
   return new MeshError('ERR_MESH_STOPPED', 'the launch was stopped', { cause })
-}
-
-function isMeshStop(error: MeshError): boolean {
-  return error.code === 'ERR_MESH_STOPPED'
 }

@@ -112,25 +112,32 @@ function schemaOf(task: InlineTask): Pick<TaskBundle, 'hasSchema' | 'inputSchema
 
 // ---------------------------------------------------------------- esbuild
 
+/** A file of the user's own that was run here: its exports, the text that was run, and the source map of that. */
+export interface OwnFile {
+  readonly exports: Readonly<Record<string, unknown>>
+  readonly text: string
+  readonly map: string
+}
+
 /**
- * The exports of a file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not. What it imports
- * from 'meshwork' is `meshwork`.
+ * A file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not. What it imports from
+ * 'meshwork' is `meshwork`.
  * @throws ERR_MESH_TASK_*
  */
 export async function importOwnFile(
   path: string,
   word: string,
   meshwork: object,
-): Promise<Record<string, unknown> | undefined> {
+): Promise<OwnFile | undefined> {
   const file = await existing(path)
-  const { code } = await build(file)
+  const { code, map } = await build(file)
   const text = Buffer.from(code).toString()
   if (!text.includes(word)) return undefined
   const before = Reflect.get(globalThis, RUNTIME_SYMBOL) as unknown
   Reflect.set(globalThis, RUNTIME_SYMBOL, meshwork)
   try {
     const url = `data:text/javascript;base64,${Buffer.from(code).toString('base64')}`
-    return (await import(url)) as Record<string, unknown>
+    return { exports: (await import(url)) as Record<string, unknown>, text, map }
   } catch (cause) {
     if (isMeshError(cause)) throw cause
     const why = cause instanceof Error ? cause.message : String(cause)

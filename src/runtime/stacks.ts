@@ -23,6 +23,19 @@ export function mapStack(stack: string, map: string, bundleHash: string): string
   )
 }
 
+/** Where a place of the bundle (1-based) is in the user's own files (1-based too); undefined when the map does not say. */
+export function sourcePlace(
+  map: string,
+  line: number,
+  column: number,
+): { readonly path: string; readonly line: number; readonly column: number } | undefined {
+  const entry = readMap(map)?.findEntry(line - 1, column - 1)
+  if (entry === undefined || !('originalSource' in entry)) return undefined
+  const { originalSource, originalLine, originalColumn } = entry
+  if (originalSource === undefined) return undefined
+  return { path: showSource(originalSource), line: originalLine + 1, column: originalColumn + 1 }
+}
+
 /** The parsed map of the last bundle: a job's errors come by the thousand. */
 let last: { readonly text: string; readonly map: SourceMap } | undefined
 

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { PNG } from 'pngjs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { viridis } from '../../src/client/colour-map.ts'
 import { Bench, type Running } from './cli-helper.ts'
 
 const WIDTH = 120
@@ -9,11 +10,10 @@ const HEIGHT = 90
 
 let bench: Bench
 let first: Running & { readonly ticket: string }
-let second: Running & { readonly ticket: string }
 beforeAll(async () => {
   bench = await Bench.create()
   first = await bench.join('first', '--cores', '1', '--gpu', 'off')
-  second = await bench.join('second', first.ticket, '--cores', '1', '--gpu', 'off')
+  await bench.join('second', first.ticket, '--cores', '1', '--gpu', 'off')
   await first.saysOut(/\+ peer \w{8} second is here, lends 1 core/)
 })
 afterAll(async () => {
@@ -100,8 +100,9 @@ describe('a kernel file on two peers', () => {
     const picture = PNG.sync.read(await readFile(out))
     expect([picture.width, picture.height]).toEqual([WIDTH, HEIGHT])
     // The least value is the darkest, the greatest the brightest: the ends of viridis.
-    expect([...picture.data.subarray(0, 4)]).toEqual([68, 1, 84, 255])
-    expect([...picture.data.subarray(-4)]).toEqual([253, 231, 37, 255])
+    const colours = viridis(255)
+    expect([...picture.data.subarray(0, 4)]).toEqual([...colours.subarray(0, 3), 255])
+    expect([...picture.data.subarray(-4)]).toEqual([...colours.subarray(-3), 255])
   })
 
   test('the same job again as .npy and .f32, later, and in words', async () => {
@@ -162,11 +163,11 @@ describe('what goes wrong', () => {
     expect(run).toMatchObject({ code: 2, err: '' })
     const { error } = JSON.parse(run.out)
     expect(error.code).toBe('ERR_MESH_KERNEL_INVALID')
-    expect(error.message).toMatch(/bad.*\d+:\d+.*Math\.random/)
+    expect(error.message).toMatch(`the kernel "bad", ${file}:7:16: Math.random would give`)
+    expect(error.details).toEqual({ path: file, line: 7, column: 16 })
   })
 
   test('one that fails where it runs: the items and why; exit 1', async () => {
-    // 2^28 elements of an argument that a peer is told to have and has not is nothing that a file can say; a time limit is.
     const file = await bench.file(
       'slow.ts',
       `import { defineKernel } from 'meshwork'

@@ -1,5 +1,5 @@
 /** From a kernel as it travels to what a back end compiles. Never trusts the peer that sent it: the source is checked here, too. */
-import { MeshError } from '../../base/errors.ts'
+import { invariant, MeshError } from '../../base/errors.ts'
 import { decodeKernelSpec } from '../kernel-codec.ts'
 import { checkKernelSource } from '../kernel-source.ts'
 import { MAX_KERNELS } from '../limits.ts'
@@ -11,14 +11,17 @@ import type { LaunchMessage } from './messages.ts'
 
 /** Checks and rewrites each kernel once. */
 export class Planner {
-  private readonly plans = new Map<string, Plan>()
+  private readonly plans = new Map<string, { readonly plan: Plan; readonly spec: Uint8Array }>()
 
   /** @throws ERR_MESH_KERNEL_INVALID, ERR_MESH_PROTOCOL */
   planOf({ key, spec }: Pick<LaunchMessage, 'key' | 'spec'>): Plan {
     const known = this.plans.get(key)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      invariant(Buffer.compare(known.spec, spec) === 0, 'two kernels have one key')
+      return known.plan
+    }
     const plan = planKernel(key, decodeKernelSpec(spec))
-    this.plans.set(key, plan)
+    this.plans.set(key, { plan, spec })
     if (this.plans.size > MAX_KERNELS) this.plans.delete(this.plans.keys().next().value!)
     return plan
   }

@@ -79,14 +79,12 @@ export class GpuCalls {
   private listen(signal: AbortSignal, onAbort: () => void): () => void {
     let listeners = this.listeners.get(signal)
     if (listeners === undefined) {
-      const all = new Set<() => void>()
-      signal.addEventListener('abort', () => all.forEach(tell), { once: true })
-      this.listeners.set(signal, all)
-      listeners = all
+      listeners = new Set()
+      this.listeners.set(signal, listeners)
+      signal.addEventListener('abort', tellAll(listeners), { once: true })
     }
-    const mine = listeners
-    mine.add(onAbort)
-    return () => mine.delete(onAbort)
+    listeners.add(onAbort)
+    return () => this.listeners.get(signal)?.delete(onAbort)
   }
 
   /** gpuResult or gpuFailed. */
@@ -183,7 +181,11 @@ export class GpuCalls {
   }
 }
 
-const tell = (listener: () => void): void => listener()
+function tellAll(listeners: ReadonlySet<() => void>): () => void {
+  return () => {
+    for (const listener of listeners) listener()
+  }
+}
 
 function settle(call: Call, how: () => void): void {
   if (call.over) return

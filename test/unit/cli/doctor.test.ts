@@ -11,8 +11,8 @@ import { machineFindings } from '../../../cli/lib/doctor-machine.ts'
 import { meshFindings } from '../../../cli/lib/doctor-mesh.ts'
 import { VERSION } from '../../../src/base/version.ts'
 import type { GpuFound } from '../../../src/gpu/types.ts'
-import type { MeshBackend } from '../../../src/node/types.ts'
-import { fakeBackend, meshStatus } from './helpers.ts'
+import type { MeshBackend, MeshStatus } from '../../../src/node/types.ts'
+import { fakeBackend, meshStatus, peerInfo } from './helpers.ts'
 
 const GIB = 1024 ** 3
 const NOW = Date.parse('2026-05-04T03:02:01Z')
@@ -142,7 +142,7 @@ describe('what the facts mean', () => {
       '2026-05-04 03:02 UTC',
       'can listen; addresses 192.0.2.7',
       'none runs on this folder; `mesh join` starts one',
-      'ACME 9000: 12346 GFLOP/s, 4000 MB/s up, 3000 MB/s down, buffers up to 2 GiB',
+      'ACME 9000, 12.3 TFLOP/s, up 4 GB/s, down 3 GB/s, buffers up to 2 GiB',
     ])
   })
 
@@ -294,31 +294,31 @@ describe('what the facts mean', () => {
     ],
     [
       'a peer of another version',
-      outward(meshStatus({ version: '9.9.9' })),
+      outward(usingTheGpu({ version: '9.9.9' })),
       'peer warning',
       /it is meshwork 9\.9\.9, this command 0\.1\.0[\s\S]*mesh leave/,
     ],
     [
       'a peer that gets too little time',
-      outward(meshStatus({ loopDelayMs: { p50: 1, p99: 1500, max: 4000 } })),
+      outward(usingTheGpu({ loopDelayMs: { p50: 1, p99: 1500, max: 4000 } })),
       'peer warning',
       /late by 1\.5 s/,
     ],
     [
       'what the peer itself warns of',
-      outward(meshStatus({ warnings: ['the moon is\u001b[31m full'] })),
+      outward(usingTheGpu({ warnings: ['the moon is\u001b[31m full'] })),
       'peer warning',
       /the moon is full\nThe peer says so itself/,
     ],
     [
       'a peer that was struck',
-      outward(meshStatus({ strikes: [{ peer: 'ab'.repeat(32), reason: 'bad', count: 3 }] })),
+      outward(usingTheGpu({ strikes: [{ peer: 'ab'.repeat(32), reason: 'bad', count: 3 }] })),
       'peer warning',
       /abababab broke the rules: 3 x bad/,
     ],
     [
       'a peer on loopback alone',
-      { peer: meshStatus() },
+      { peer: usingTheGpu() },
       'network warning',
       /listens on \/ip4\/127\.0\.0\.1\/tcp\/4001[\s\S]*--listen \/ip4\/0\.0\.0\.0/,
     ],
@@ -329,10 +329,16 @@ describe('what the facts mean', () => {
       /the probe failed: it crashed[\s\S]*webasm/,
     ],
     [
+      'a GPU that the peer does not use',
+      outward(meshStatus()),
+      'gpu warning',
+      /ACME 9000, .*; the peer that runs does not use it[\s\S]*--gpu off[\s\S]*mesh leave/,
+    ],
+    [
       'a GPU that computes wrong',
       { gpu: { ...A_GPU, state: 'none', reason: 'it computes wrong', advice: ['new driver'] } },
       'gpu warning',
-      /ACME 9000: it computes wrong[\s\S]*new driver/,
+      /ACME 9000: it computes wrong; adapters: vulkan:ACME 9000\n[\s\S]*new driver/,
     ],
   ])('%s', (_, change, is, text) => {
     const found = unwell(change)
@@ -373,7 +379,8 @@ describe('what the facts mean', () => {
     const software = { ...A_GPU, state: 'software', name: 'soft' } as const
     expect(findings({ gpu: software }).at(-1)).toMatchObject({
       level: 'ok',
-      found: 'soft (software)',
+      found: expect.stringMatching(/^soft \(software\), 12\.3 TFLOP\/s/),
+      means: expect.stringMatching(/only where --gpu-device names it/),
     })
   })
 
@@ -383,8 +390,14 @@ describe('what the facts mean', () => {
 })
 
 /** A peer that listens on an address that others reach. */
-function outward(status = meshStatus()): { readonly peer: NonNullable<Looked['peer']> } {
+function outward(status = usingTheGpu()): { readonly peer: NonNullable<Looked['peer']> } {
   return { peer: { ...status, addresses: ['/ip4/192.0.2.7/tcp/4001'] } }
+}
+
+function usingTheGpu(change: Partial<MeshStatus> = {}): MeshStatus {
+  const { name, gflops, upMBs, downMBs } = A_GPU
+  const gpu = { name, state: 'hardware', gflops, upMBs, downMBs } as const
+  return meshStatus({ peer: peerInfo({ gpu }), ...change })
 }
 
 describe('mesh doctor', () => {

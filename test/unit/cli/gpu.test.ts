@@ -69,7 +69,8 @@ test('join: a GPU that is known at once is part of the welcome', async () => {
   const run = await joined([], fakeBackend([], { status }))
   expect(run.out).toMatch(/^ {2}gpu {6}NVIDIA H200, 51\.2 TFLOP\/s$/m)
   expect(run.out).not.toContain('this peer has a GPU')
-  const json = await joined(['--json'], fakeBackend([], { status }))
+  const left = Object.assign(fakeBackend([], { status }), { left: Promise.resolve() })
+  const json = await mesh(['join', '--json'], { embedded: left })
   expect(JSON.parse(json.out).gpu).toEqual(HARDWARE)
 })
 

@@ -407,7 +407,7 @@ describe('what is refused, before any peer is started or asked', () => {
       'a kernel that cannot run',
       () => kernelFile('bad', 'return Math.random()', '[4]'),
       [],
-      /^mesh: the kernel "bad", \d+:\d+: Math\.random/,
+      /^mesh: the kernel "bad", \S+bad\.ts:5:12: Math\.random/,
     ],
     ['no items for a task', () => task, [], /^mesh: no items: give one of --range/],
   ]

@@ -1,19 +1,28 @@
 import * as fc from 'fast-check'
 import { decodeKernelSpec, encodeKernelSpec } from '../../../src/gpu/kernel-codec.ts'
 import type { KernelArg, KernelSpec, Size } from '../../../src/gpu/types.ts'
+import {
+  gpuHash,
+  gpuId,
+  readGpuArray,
+  readGpuCall,
+  readGpuForget,
+  readGpuId,
+} from '../../../src/runtime/worker/gpu-frames.ts'
 import { type Decoder, decoder } from './decoder.ts'
 
 const size = fc
   .array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 3 })
   .map((extents) => extents as unknown as Size)
 const f32 = fc.float({ noNaN: true, noDefaultInfinity: true })
+const hash = fc
+  .uint8Array({ minLength: 32, maxLength: 32 })
+  .map((bytes) => Buffer.from(bytes).toString('hex'))
 const arg: fc.Arbitrary<KernelArg> = fc.oneof(
   fc.record({ kind: fc.constant('number' as const), value: f32 }),
   fc.record({
     kind: fc.constant('array' as const),
-    hash: fc
-      .uint8Array({ minLength: 32, maxLength: 32 })
-      .map((bytes) => Buffer.from(bytes).toString('hex')),
+    hash,
     size,
     perItem: fc.constant(false),
   }),
@@ -40,6 +49,8 @@ const spec: fc.Arbitrary<KernelSpec> = fc.record({
   requiresGpu: fc.boolean(),
 })
 
+const joined = (...parts: readonly Uint8Array[]) => new Uint8Array(Buffer.concat(parts))
+
 export const gpuDecoders: readonly Decoder[] = [
   decoder({
     name: 'kernel',
@@ -48,5 +59,37 @@ export const gpuDecoders: readonly Decoder[] = [
     values: spec,
     write: encodeKernelSpec,
     read: decodeKernelSpec,
+  }),
+  decoder({
+    name: "a worker's array for kernels",
+    covers: ['src/runtime/worker/gpu-frames.ts#readGpuArray'],
+    form: 'bytes',
+    values: fc.record({
+      hash,
+      bytes: fc
+        .array(f32, { minLength: 1, maxLength: 20 })
+        .map((list) => new Uint8Array(new Float32Array(list).buffer)),
+    }),
+    write: (array) => joined(gpuHash(array.hash), array.bytes),
+    read: readGpuArray,
+  }),
+  decoder({
+    name: "a worker's array that it needs no more",
+    covers: ['src/runtime/worker/gpu-frames.ts#readGpuForget'],
+    form: 'bytes',
+    values: hash,
+    write: gpuHash,
+    read: readGpuForget,
+  }),
+  decoder({
+    name: "a worker's call of a kernel",
+    covers: [
+      'src/runtime/worker/gpu-frames.ts#readGpuCall',
+      'src/runtime/worker/gpu-frames.ts#readGpuId',
+    ],
+    form: 'bytes',
+    values: fc.record({ id: fc.nat(), spec: spec.map(encodeKernelSpec) }),
+    write: (call) => joined(gpuId(call.id), call.spec),
+    read: (bytes) => ({ ...readGpuCall(bytes), id: readGpuId(bytes) }),
   }),
 ]

@@ -34,6 +34,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/fs-errors.ts#readOnly': 'makes an error',
   'src/client/results.ts#readBatches':
     'takes what decodeSpans read, and reads it with decodeSegments',
+  'src/runtime/worker/gpu-frames.ts#readGpuResult': 'in the worker, which believes its peer',
+  'src/runtime/worker/gpu-frames.ts#readGpuFailed': 'in the worker, which believes its peer',
   'src/runtime/worker/load.ts#loadBundle': 'runs a bundle whose hash was checked',
 }
 

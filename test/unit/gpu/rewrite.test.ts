@@ -147,13 +147,23 @@ describe('rewriteKernel', () => {
     ['return this.thread.x', 'return this.thread.x', { output: [4, 4] }],
     ['return this.output.x * 2 - 1', 'return 127', {}],
     ['return 1 - this.output.x', 'return (-63)', {}],
+    [
+      'let a = 1.5; let b = 2\na--\n(++b)\nreturn a',
+      'let a = 1.5; let b = 2\na -= 1;\n(++b)\nreturn a',
+      {},
+    ],
+    [
+      'let a = 1.5; if (a > 1) a--; else a++\nreturn a',
+      'let a = 1.5; if (a > 1) a -= 1; else a += 1;\nreturn a',
+      {},
+    ],
     ['return (5 & 6) << ~-3 | 1', 'return 17', {}],
     ['let i = 0, q = 1; i++; q++; return i / q', 'let i = 0, q = 1; i++; q++; return i / q', {}],
     ['const a = 1 // é\n return a', 'let a = 1  \n return a', {}],
     ['let a = 1 /*\n*/ let b = 2; return a + b', 'let a = 1 \n let b = 2; return a + b', {}],
     [
       '{ let a = 1.5; a++ }\n{ var a = 2; a-- }\nreturn 1',
-      '{ let a = 1.5; a += 1 }\n{ let mesh_2_a = 2; mesh_2_a -= 1 }\nreturn 1',
+      '{ let a = 1.5; a += 1; }\n{ let mesh_2_a = 2; mesh_2_a -= 1; }\nreturn 1',
       {},
     ],
   ])('rewrites %j', (before, after, changes) => {

@@ -175,6 +175,8 @@ const numbers: Row[] = [
   [value('Math.sqrt(-1)'), /not a number/],
   [value('Math.log(0) * n'), /larger than the largest f32/],
   [value('1e30 * 1e30'), /larger than the largest f32/],
+  [value('(this.constants.k & 4) << 30'), /larger than an integer can be/],
+  [value('(this.constants.k & 4) * 1000000000'), /larger than an integer can be/],
   [value('this.thread.x + (1 << 31)'), /larger than an integer can be/],
   [value('b[0.5]'), /rounds 0\.5/],
   [value('b[n < 1]'), /a number belongs here/],

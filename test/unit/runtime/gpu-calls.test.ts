@@ -180,10 +180,11 @@ describe('ctx.gpu.run() in a worker', () => {
     const result = run([1, 2], 1)
     const waiting = Array.from({ length: MAX_GPU_CALLS }, () => run([1, 2], 1))
     await until(FRAME.gpuCall, MAX_GPU_CALLS)
+    // Node warns of more than ten.
+    expect(getEventListeners(stop.signal, 'abort')).toHaveLength(1)
     const reason = new Error('over')
     stop.abort(reason)
     for (const each of [result, ...waiting]) await expect(each).rejects.toBe(reason)
-    expect(getEventListeners(stop.signal, 'abort').length).toBeLessThan(10)
     // Those that were never sent need not be cancelled.
     const cancelled = ofType(FRAME.gpuCancel).map(({ payload }) => readGpuId(payload))
     expect(cancelled).toEqual(callIds())

@@ -1,0 +1,253 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { isMeshError, joinMesh, type Mesh } from '../../src/index.ts'
+
+const N = 48
+const STEPS = 4_000_000
+/** Small whole numbers: f32 sums of them are exact in any order. */
+const matrix = (at: number): number => ((at * 5) % 7) - 3
+const vector = (item: number, at: number): number => ((at + 1) * (item + 3)) % 11
+
+const TASK = `
+import { defineKernel, defineTask, perItem } from 'meshwork'
+
+const n = ${N}
+const matrix = Float32Array.from({ length: n * n }, (_, at) => ((at * 5) % 7) - 3)
+
+const times = defineKernel({
+  name: 'matrix times vector',
+  kernel: function (m: number[][], v: number[]) {
+    let sum = 0
+    for (let i = 0; i < this.constants.n; i++) {
+      sum += m[this.thread.x][i] * v[i]
+    }
+    return sum
+  },
+  output: n,
+  constants: { n },
+})
+const spin = defineKernel({
+  name: 'spin',
+  kernel: function (seed: number, rounds: number) {
+    let x = seed
+    for (let i = 0; i < rounds; i++) {
+      for (let j = 0; j < this.constants.steps; j++) {
+        x = (x * 3 + 1) % 1024
+      }
+    }
+    return x
+  },
+  output: 1,
+  constants: { steps: ${STEPS} },
+  loopMaxIterations: 16000000,
+})
+
+export default defineTask({
+  name: 'steps',
+  async run(item: number, ctx) {
+    const m = perItem({ data: matrix, size: [n, n] })
+    const product = (of: number) =>
+      ctx.gpu.run(times, [m, Float32Array.from({ length: n }, (_, at) => ((at + 1) * (of + 3)) % 11)])
+    switch (ctx.args?.mode) {
+      case 'eight': {
+        const all = await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map((k) => product(item + k)))
+        return all.map((each) => [...each])
+      }
+      case 'spin': {
+        const warm = [...(await product(item))]
+        if (item !== 1) return warm
+        ctx.log('spinning')
+        return [...(await ctx.gpu.run(spin, [item, ctx.args.rounds]))]
+      }
+      default:
+        return [...(await product(item))]
+    }
+  },
+})
+`
+
+const expected = (item: number): number[] =>
+  Array.from({ length: N }, (_, x) => {
+    let sum = 0
+    for (let i = 0; i < N; i++) sum += matrix(x * N + i) * vector(item, i)
+    return sum
+  })
+
+/** What the kernel gives: the numbers go round, since 3 has an inverse modulo 1024. */
+function spun(seed: number, rounds: number): number {
+  const round: number[] = []
+  for (let x = seed; round.length === 0 || x !== seed; x = (x * 3 + 1) % 1024) round.push(x)
+  return round[(rounds * STEPS) % round.length]!
+}
+
+/** Processes that compute kernels on the CPU, of this process. */
+function kernelProcesses(): number[] {
+  const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args=']).toString().split('\n')
+  return lines.flatMap((line) => {
+    const [pid, ppid, ...args] = line.trim().split(/\s+/)
+    const isOurs = Number(ppid) === process.pid && args.at(-1) === 'webasm'
+    return isOurs ? [Number(pid)] : []
+  })
+}
+
+const callFolders = async (): Promise<string[]> =>
+  (await readdir(tmpdir())).filter((name) => name.startsWith('mesh-calls-'))
+
+describe('a task that calls kernels on peers without a GPU', () => {
+  const folders: string[] = []
+  const meshes: Mesh[] = []
+  let mesh: Mesh
+  let file: string
+  let before: string[]
+
+  const folder = async (): Promise<string> => {
+    const dir = await mkdtemp(join(tmpdir(), 'mesh-ctx-gpu-'))
+    folders.push(dir)
+    return dir
+  }
+
+  beforeAll(async () => {
+    before = await callFolders()
+    file = join(await folder(), 'steps.ts')
+    await writeFile(file, TASK)
+    const options = { mdns: false, listen: ['/ip4/127.0.0.1/tcp/0'] }
+    const one = await joinMesh({ ...options, dataDir: await folder(), cores: 1, name: 'one' })
+    const ticket = await one.ticket()
+    const two = { ...options, dataDir: await folder(), cores: 1, name: 'two', ticket }
+    mesh = await joinMesh({ ...options, dataDir: await folder(), cores: 0, name: 'sub', ticket })
+    meshes.push(mesh, await joinMesh(two), one)
+    while ((await mesh.peers()).filter(({ connected }) => connected).length < 3);
+  })
+
+  afterAll(async () => {
+    for (const each of meshes) await each.stop()
+    for (const dir of folders) await rm(dir, { recursive: true, force: true })
+    const left = (await callFolders()).filter((name) => !before.includes(name))
+    // Other tests of this run may have theirs: those of our own end with their peers.
+    expect(kernelProcesses()).toEqual([])
+    expect(left.length).toBeLessThanOrEqual(1)
+  })
+
+  it('gets a matrix times a vector for each item, on both peers', async () => {
+    const job = await mesh.submit<number, number[]>(file, { range: [0, 24] }, { chunkSize: 2 })
+    expect(await job.collect()).toEqual(Array.from({ length: 24 }, (_, i) => expected(i)))
+  })
+
+  it('may call eight at once', async () => {
+    const job = await mesh.submit<number, number[][]>(
+      file,
+      { range: [0, 4] },
+      { chunkSize: 1, args: { mode: 'eight' } },
+    )
+    const values = await job.collect()
+    values.forEach((all, item) => {
+      expect(all).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((k) => expected(item + k)))
+    })
+  })
+
+  it('may be a function alone', async () => {
+    const values = await mesh.map(
+      async (n: number, ctx) => [
+        ...(await ctx.gpu.run(
+          {
+            name: 'square',
+            kernel: function square(a) {
+              return a[this.thread.x] * a[this.thread.x]
+            },
+            output: 2,
+          },
+          [[n, n + 1]],
+        )),
+      ],
+      [1, 2, 3],
+    )
+    expect(values).toEqual([
+      [1, 4],
+      [4, 9],
+      [9, 16],
+    ])
+  })
+
+  it('hears what is wrong with a kernel, with line and column, and may go on', async () => {
+    const values = await mesh.map(
+      async (_: number, ctx) => {
+        try {
+          await ctx.gpu.run({
+            name: 'random',
+            kernel: function random() {
+              return Math.random()
+            },
+            output: 1,
+          })
+          return 'it ran'
+        } catch (error) {
+          const { code, message } = error as Error & { code: string }
+          return [code, message]
+        }
+      },
+      [1],
+    )
+    expect(values[0]).toEqual([
+      'ERR_MESH_KERNEL_INVALID',
+      expect.stringMatching(/^the kernel "random", \d+:\d+: Math\.random/),
+    ])
+  })
+
+  it('hears that it runs where no GPU is, when its kernel requires one', async () => {
+    const outcome = await mesh
+      .map(
+        (_: number, ctx) =>
+          ctx.gpu.run({
+            name: 'picky',
+            kernel: function picky() {
+              return 1
+            },
+            output: 1,
+            requires: 'gpu',
+          }),
+        [1],
+      )
+      .catch((error: unknown) => error)
+    expect(isMeshError(outcome, 'ERR_MESH_ITEMS_FAILED')).toBe(true)
+    if (!isMeshError(outcome)) return
+    expect(outcome.details.failures).toMatchObject([
+      { message: expect.stringContaining('requires a GPU') },
+    ])
+  })
+
+  it('is stopped by its time limit in a call, alone', async () => {
+    const job = await mesh.submit<number, number[]>(
+      file,
+      { range: [0, 3] },
+      { chunkSize: 3, timeLimit: 2, args: { mode: 'spin', rounds: 15_000_000 } },
+    )
+    expect(await job.wait()).toMatchObject({ state: 'finished', failed: 1 })
+    expect(await job.failures()).toMatchObject([{ index: 1, code: 'ERR_MESH_TIME_LIMIT' }])
+    const good: unknown[] = []
+    for await (const it of job.results({ failures: 'yield' })) if ('value' in it) good.push(it)
+    expect(good).toEqual(
+      expect.arrayContaining([0, 2].map((index) => ({ index, value: expected(index) }))),
+    )
+    expect(good).toHaveLength(2)
+  })
+
+  it('does not notice that the process which computes was killed in a call: it is made again', async () => {
+    const rounds = 60
+    const job = await mesh.submit<number, number[]>(
+      file,
+      { range: [0, 4] },
+      { chunkSize: 2, args: { mode: 'spin', rounds } },
+    )
+    for await (const { text } of job.logs({ follow: true })) if (text === 'spinning') break
+    const killed = kernelProcesses()
+    expect(killed.length).toBeGreaterThan(0)
+    for (const pid of killed) process.kill(pid, 'SIGKILL')
+    expect(await job.collect()).toEqual([expected(0), [spun(1, rounds)], expected(2), expected(3)])
+    // Those that were killed are not what computed it.
+    for (const pid of kernelProcesses()) expect(killed).not.toContain(pid)
+    expect(kernelProcesses().length).toBeGreaterThan(0)
+  })
+})
