@@ -20,7 +20,7 @@ export const ROOMS = {
     may: ['src/base', 'src/runtime/worker'],
     types: ['src/gpu/define-kernel.ts'],
   },
-  // docs/adr/0020: tasks define kernels and write down their calls.
+  // docs/adr/0021: tasks define kernels and write down their calls.
   'src/runtime/worker': {
     may: [
       'src/base',

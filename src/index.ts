@@ -47,11 +47,13 @@ export {
 export type { JobInfo, LogLine, MeshStatus, PeerInfo } from './node/types.ts'
 export {
   defineTask,
+  type KernelCallOptions,
   type SetupContext,
   type StandardSchema,
   type Task,
   type TaskContext,
   type TaskDefinition,
+  type TaskGpu,
 } from './runtime/task.ts'
 
 /** How to join. All optional: `joinMesh()` alone uses this machine's cores in a mesh of its own, which others may join. */

@@ -22,7 +22,7 @@ export function isOver(info: Pick<JobInfo, 'state'>): boolean {
 }
 
 /** What an item of the job is: of a kernel an element, or a row, of its output. */
-export function itemWord({ output }: Pick<JobInfo, 'output'>): string {
+export function itemWord({ output = null }: Partial<Pick<JobInfo, 'output'>>): string {
   if (output === null) return 'item'
   return output.length === 1 ? 'element' : 'row'
 }
@@ -72,9 +72,8 @@ export function runningLine(info: JobInfo, style: Style): string {
 
 /** Who works on it, or why nobody does; '' when nothing is left to do. */
 export function peersText(
-  info: Pick<JobInfo, 'state' | 'items' | 'done' | 'failed' | 'peersAtWork'> & {
-    readonly waitsFor?: string | null
-  },
+  info: Pick<JobInfo, 'state' | 'items' | 'done' | 'failed' | 'peersAtWork'> &
+    Partial<Pick<JobInfo, 'waitsFor'>>,
 ): string {
   if (info.state === 'paused') return 'paused'
   if (info.peersAtWork > 0) return plural(info.peersAtWork, 'peer')

@@ -1,7 +1,7 @@
 import type { JobInfo } from '../../src/node/types.ts'
 import type { Terminal } from './context.ts'
 import { formatCount, formatDuration, formatPercent, formatRate, printable } from './format.ts'
-import { finishedItems, peersText } from './job-view.ts'
+import { finishedItems, itemWord, peersText } from './job-view.ts'
 import { BAR_WIDTH, NAME_CHARS, PLAIN_LINE_MS, REDRAW_MS } from './limits.ts'
 import { renderBar, visibleWidth } from './table.ts'
 
@@ -9,7 +9,8 @@ import { renderBar, visibleWidth } from './table.ts'
 export type ProgressFacts = Pick<
   JobInfo,
   'name' | 'items' | 'done' | 'failed' | 'itemsPerSecond' | 'etaSeconds' | 'peersAtWork' | 'state'
-> & { readonly waitsFor?: string | null }
+> &
+  Partial<Pick<JobInfo, 'waitsFor' | 'output'>>
 
 export interface Progress {
   /** New facts; drawn at most 10 times a second on a terminal, every 2 s elsewhere. */
@@ -110,7 +111,7 @@ export function barLine(facts: ProgressFacts, columns: number): string {
 export function plainLine(facts: ProgressFacts): string {
   const finished = finishedItems(facts)
   const parts = [
-    `${printable(facts.name, NAME_CHARS)}: ${formatCount(finished)}/${formatCount(facts.items)} items (${formatPercent(finished, facts.items)})`,
+    `${printable(facts.name, NAME_CHARS)}: ${formatCount(finished)}/${formatCount(facts.items)} ${itemWord(facts)}s (${formatPercent(finished, facts.items)})`,
     facts.failed > 0 ? `${formatCount(facts.failed)} failed` : '',
     formatRate(facts.itemsPerSecond),
     etaText(facts),

@@ -85,7 +85,7 @@ export class CallArrays {
 
   private ownFolder(): Promise<string> {
     if (this.folder === undefined) {
-      this.folder = mkdtemp(join(tmpdir(), 'mesh-calls-'))
+      this.folder = mkdtemp(join(tmpdir(), `mesh-calls-${process.pid}-`))
       this.folder.catch(() => {
         this.folder = undefined
       })

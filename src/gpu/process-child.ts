@@ -34,6 +34,7 @@ export class GpuChild {
   readonly ended: Promise<void>
   /** Memory that it has taken since its first launch, beyond what it keeps on purpose; a driver alone may hold a lot from the start. */
   grownBytes = 0
+  private hasBegun = false
   private firstBytes: number | undefined
   /** Until its process has ended, or somebody ended it. */
   alive = true
@@ -59,6 +60,10 @@ export class GpuChild {
       this.settleEnd = resolve
     })
     this.listen()
+  }
+
+  get isReady(): boolean {
+    return this.alive && this.hasBegun
   }
 
   get pid(): number | undefined {
@@ -150,6 +155,7 @@ export class GpuChild {
   private onFrame(type: number, payload: Buffer): void {
     switch (type) {
       case MESSAGE.ready:
+        this.hasBegun = true
         this.settleReady(readReady(payload))
         return
       case MESSAGE.noGpu: {

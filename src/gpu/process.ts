@@ -139,10 +139,14 @@ class QueuedProcess implements KernelProcess {
   /** Never rejects. */
   private async run(waiting: Waiting): Promise<void> {
     try {
+      const from = performance.now()
+      const isWarm = this.child?.isReady === true
       const { child, deviceClass } = await this.readyChild()
       if (waiting.over) return
+      const startMs = isWarm ? 0 : performance.now() - from
       const done = await this.timed(child, waiting)
-      const { preparedMs, elapsedMs, bytes } = done
+      const { elapsedMs, bytes } = done
+      const preparedMs = startMs + done.preparedMs
       const { backend } = this
       settle(waiting, undefined, { bytes, backend, deviceClass, preparedMs, elapsedMs })
       this.recycleIfFull(child)
@@ -181,7 +185,7 @@ class QueuedProcess implements KernelProcess {
     return { id, key, spec, lo, hi, files }
   }
 
-  /** A process that dies before it has a launch costs none. */
+  /** A process that dies before it has a launch costs none. @throws ERR_MESH_KERNEL_FAILED when none can be started */
   private async readyChild(): Promise<{ child: GpuChild; deviceClass: string }> {
     for (;;) {
       const child = this.ensureChild()
@@ -190,13 +194,13 @@ class QueuedProcess implements KernelProcess {
         this.failedStarts = 0
         return { child, deviceClass }
       } catch (error) {
-        const isDead = isMeshError(error, 'ERR_MESH_WORKER_DIED')
-        if (!isDead || this.broken !== undefined || this.closed) throw error
+        if (!isMeshError(error, 'ERR_MESH_WORKER_DIED') || this.closed) throw error
+        if (this.broken !== undefined) throw this.broken.error
       }
     }
   }
 
-  /** @throws ERR_MESH_KERNEL_FAILED, ERR_MESH_WORKER_DIED when one could not be started a moment ago */
+  /** @throws ERR_MESH_KERNEL_FAILED when none could be started a moment ago */
   private ensureChild(): GpuChild {
     if (this.child?.alive === true) return this.child
     if (this.broken !== undefined) {
@@ -222,9 +226,11 @@ class QueuedProcess implements KernelProcess {
         if (error.code === 'ERR_MESH_STOPPED') return
         this.log.warn('the GPU process did not start', { error: error.message })
         this.failedStarts++
-        const isDead = error.code === 'ERR_MESH_WORKER_DIED' && error !== slow
-        if (isDead && this.failedStarts < START_ATTEMPTS) return
-        this.broken = { error, untilMs: performance.now() + BROKEN_MS }
+        const isDead = error.code === 'ERR_MESH_WORKER_DIED'
+        if (isDead && error !== slow && this.failedStarts < START_ATTEMPTS) return
+        // Of a launch that never ran nobody should think that it kills processes.
+        const told = isDead ? new MeshError('ERR_MESH_KERNEL_FAILED', error.message) : error
+        this.broken = { error: told, untilMs: performance.now() + BROKEN_MS }
       },
     )
     return child

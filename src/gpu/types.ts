@@ -77,11 +77,11 @@ export interface Launch {
 }
 
 export interface Launched {
-  /** The items' elements, in item order, f32 little-endian. */
+  /** The items' elements, in item order, f32 little-endian; at a multiple of 4 in its buffer, so that a Float32Array can be laid over it. */
   readonly bytes: Uint8Array
   readonly backend: Backend
   readonly deviceClass: string
-  /** Compilation and upload of what stays on the device; 0 when all was there. */
+  /** Start of the process, compilation, and upload of what stays on the device; 0 when all was there. */
   readonly preparedMs: number
   /** The launch itself, with its own slices up and its output down. */
   readonly elapsedMs: number

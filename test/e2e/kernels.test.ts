@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { PNG } from 'pngjs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { viridis } from '../../src/client/colour-map.ts'
+import { SWIFTSHADER, useSwiftShader } from '../unit/gpu/swiftshader.ts'
 import { Bench, type Running } from './cli-helper.ts'
 
 const WIDTH = 120
@@ -143,7 +144,80 @@ describe('a kernel file on two peers', () => {
   })
 })
 
+describe.skipIf(SWIFTSHADER === undefined)('a peer with a GPU (SwiftShader from npm)', () => {
+  let restore: () => void = () => {}
+  beforeAll(() => {
+    restore = useSwiftShader(SWIFTSHADER!)
+  })
+  afterAll(() => restore())
+
+  test("requires: 'gpu' waits for it, and runs on it alone", async () => {
+    const file = await bench.file(
+      'needs.ts',
+      `import { defineKernel } from 'meshwork'
+export default defineKernel({
+  name: 'needs',
+  requires: 'gpu',
+  kernel: function () {
+    return 2 * this.thread.x
+  },
+  output: [64],
+})
+`,
+    )
+    const out = bench.path('needs.f32')
+    const flags = ['--ticket', first.ticket, '--cores', '0', '--no-mdns', '--gpu', 'off']
+    const waiting = bench.start([
+      'submit',
+      file,
+      '--out',
+      out,
+      ...flags,
+      '--data',
+      bench.path('third'),
+    ])
+    await waiting.saysErr(/the kernel needs a GPU, and no peer has told of one yet/)
+    await waiting.saysErr(/needs: 0\/64 elements .*waiting for a peer with a GPU/)
+    // A software adapter is used, and advertised, only where it is named.
+    const gifted = await bench.join(
+      'gifted',
+      first.ticket,
+      '--cores',
+      '1',
+      '--gpu-device',
+      'swiftshader',
+    )
+    await gifted.saysOut(/~ this peer has a GPU: .*SwiftShader.* \(software\), [\d.]+ [MG]FLOP\/s/)
+    await first.saysOut(/peer \w{8} gifted (has a GPU: |is here.* GPU: ).*SwiftShader/)
+    expect(await waiting.end).toMatchObject({ code: 0, out: '' })
+    expect(f32(await readFile(out))).toEqual(Float32Array.from({ length: 64 }, (_, x) => 2 * x))
+    const done = JSON.parse((await results('--json')).out)
+    expect(done.devices).toEqual([expect.stringMatching(/swiftshader/i)])
+    const peers = await bench.mesh(['peers', '--data', bench.path('gifted')])
+    expect(peers.out).toMatch(/gifted .*SwiftShader.*\(software\), [\d.]+ [MG]FLOP\/s/)
+    const status = await bench.mesh(['status', '--data', bench.path('gifted')])
+    expect(status.out).toMatch(/^ {2}gpu .*SwiftShader.*; up [\d.]+ [kMG]B\/s, down/m)
+  })
+
+  test('--gpu require starts with one, and not without', async () => {
+    const peer = await bench.join('must', '--gpu', 'require', '--gpu-device', 'swiftshader')
+    expect(peer.out()).toMatch(/^ {2}gpu .*SwiftShader/m)
+    peer.child.kill('SIGTERM')
+    expect((await peer.end).code).toBe(0)
+  })
+})
+
 describe('what goes wrong', () => {
+  test('--gpu require where there is no such GPU: no peer, and why', async () => {
+    const flags = ['--gpu', 'require', '--gpu-device', 'no such device', '--no-mdns', '--json']
+    const run = await bench.mesh(['join', ...flags, '--data', bench.path('none')])
+    expect(run).toMatchObject({ code: 1, err: '' })
+    expect(JSON.parse(run.out).error).toMatchObject({
+      code: 'ERR_MESH_NO_GPU',
+      message: expect.stringMatching(/^this machine has no GPU to compute on: /),
+    })
+  })
+
   test('a file name that says no format; a range', async () => {
     const file = await ramp()
     const wrong = await submit(file, '--out', 'picture.jpg')

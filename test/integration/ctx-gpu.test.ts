@@ -94,14 +94,13 @@ function kernelProcesses(): number[] {
 }
 
 const callFolders = async (): Promise<string[]> =>
-  (await readdir(tmpdir())).filter((name) => name.startsWith('mesh-calls-'))
+  (await readdir(tmpdir())).filter((name) => name.startsWith(`mesh-calls-${process.pid}-`))
 
 describe('a task that calls kernels on peers without a GPU', () => {
   const folders: string[] = []
   const meshes: Mesh[] = []
   let mesh: Mesh
   let file: string
-  let before: string[]
 
   const folder = async (): Promise<string> => {
     const dir = await mkdtemp(join(tmpdir(), 'mesh-ctx-gpu-'))
@@ -110,7 +109,6 @@ describe('a task that calls kernels on peers without a GPU', () => {
   }
 
   beforeAll(async () => {
-    before = await callFolders()
     file = join(await folder(), 'steps.ts')
     await writeFile(file, TASK)
     const options = { mdns: false, listen: ['/ip4/127.0.0.1/tcp/0'] }
@@ -125,13 +123,11 @@ describe('a task that calls kernels on peers without a GPU', () => {
   afterAll(async () => {
     for (const each of meshes) await each.stop()
     for (const dir of folders) await rm(dir, { recursive: true, force: true })
-    const left = (await callFolders()).filter((name) => !before.includes(name))
-    // Other tests of this run may have theirs: those of our own end with their peers.
     expect(kernelProcesses()).toEqual([])
-    expect(left.length).toBeLessThanOrEqual(1)
+    expect(await callFolders()).toEqual([])
   })
 
-  it('gets a matrix times a vector for each item, on both peers', async () => {
+  it('gets a matrix times a vector for each item', async () => {
     const job = await mesh.submit<number, number[]>(file, { range: [0, 24] }, { chunkSize: 2 })
     expect(await job.collect()).toEqual(Array.from({ length: 24 }, (_, i) => expected(i)))
   })
@@ -235,7 +231,7 @@ describe('a task that calls kernels on peers without a GPU', () => {
   })
 
   it('does not notice that the process which computes was killed in a call: it is made again', async () => {
-    const rounds = 60
+    const rounds = 25
     const job = await mesh.submit<number, number[]>(
       file,
       { range: [0, 4] },

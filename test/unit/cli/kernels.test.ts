@@ -3,9 +3,13 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { StopSignal } from '../../../cli/lib/context.ts'
+import { plainLine } from '../../../cli/lib/progress.ts'
 import { sha256Hex } from '../../../src/base/bytes.ts'
+import { MeshError } from '../../../src/base/errors.ts'
 import { decodeKernelSpec } from '../../../src/gpu/kernel-codec.ts'
 import type { JobInfo, JobRequest } from '../../../src/node/types.ts'
+import { encodeF32Segment } from '../../../src/runtime/segment.ts'
 import type { ItemError } from '../../../src/runtime/types.ts'
 import type { BlobHash, JobId } from '../../../src/scheduler/types.ts'
 import {
@@ -15,6 +19,7 @@ import {
   JOB_ID,
   jobInfo,
   mesh,
+  meshStatus,
   peerInfo,
   WALL_CLOCK,
   type World,
@@ -349,6 +354,91 @@ describe('the array', () => {
   })
 })
 
+test('Ctrl-C: no file, and how to come back', async () => {
+  let interrupt: (signal: StopSignal) => void = () => {}
+  const { info } = gridJob({ state: 'running', done: 1, finishedAt: null })
+  const backend = fakeBackend([{ info, spans: [{ lo: 0, values: [Float32Array.of(1, 2, 3)] }] }])
+  const { results: spans } = backend
+  backend.results = async function* (job, options) {
+    yield* spans(job, options)
+    const aborted = new Promise<void>((resolve) => {
+      options.signal?.addEventListener('abort', () => resolve())
+    })
+    interrupt('SIGINT')
+    await aborted
+  }
+  const out = join(folder, 'interrupted.npy')
+  const world = {
+    running: backend,
+    signals: (send: (signal: StopSignal) => void) => {
+      interrupt = send
+    },
+  }
+  const run = await mesh(['results', 'last', '--data', folder, '--out', out], world)
+  expect(run).toMatchObject({ code: 130, out: '' })
+  expect(run.err).toBe(
+    `mesh: job ab12ab12 goes on without this command; come back with: mesh results ab12ab12 --data ${folder}\n`,
+  )
+  await expect(readFile(out)).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+test("when another command's peer ends first, this one reads on, and tells each failure once", async () => {
+  const info = gridJob({ failed: 1, items: 3, done: 3, output: [1, 3] }).info
+  const begin = { lo: 0, values: [null, Float32Array.of(5)], failures: [failure(0)] }
+  const ending = fakeBackend([{ info, spans: [begin] }], {
+    status: async () => meshStatus({ embedded: true }),
+    job: async () => {
+      if (gone) throw new MeshError('ERR_MESH_STOPPED', 'gone')
+      gone = true
+      return info
+    },
+  })
+  let gone = false
+  const all = {
+    lo: 0,
+    values: [null, Float32Array.of(5), Float32Array.of(6)],
+    failures: [failure(0)],
+  }
+  const world = {
+    get running() {
+      return gone ? undefined : ending
+    },
+    embedded: fakeBackend([{ info, spans: [all] }]),
+  }
+  const run = await mesh(['results', 'last', '--data', folder], world)
+  expect(run.code).toBe(1)
+  expect(run.err.match(/item 0 failed/g)).toHaveLength(1)
+  expect(run.out).toMatch(/\n {2}mean {6}5\.5\n {2}failed {4}1 row\n/)
+})
+
+test('the devices that computed it', async () => {
+  const bytes = Buffer.concat([
+    encodeF32Segment(1, Buffer.from(Float32Array.of(0, 1, 2).buffer), 'webgpu nvidia'),
+    encodeF32Segment(1, Buffer.from(Float32Array.of(3, 4, 5).buffer), 'webasm\u001b[2J'),
+  ])
+  const backend = fakeBackend([gridJob()])
+  backend.results = async function* () {
+    yield { lo: 0, hi: 2, originLo: 0, bytes }
+  }
+  const run = await mesh(['results', 'last', '--data', folder], { running: backend })
+  expect(run.out).toContain('\n  on        webasm, webgpu nvidia\n')
+  const json = await mesh(['results', 'last', '--json', '--data', folder], { running: backend })
+  expect(JSON.parse(json.out)).toMatchObject({
+    array: { data: [0, 1, 2, 3, 4, 5] },
+    devices: ['webasm\u001b[2J', 'webgpu nvidia'],
+  })
+})
+
+test('progress counts rows, and says what a job waits for', () => {
+  const { info } = gridJob({
+    state: 'running',
+    done: 1,
+    peersAtWork: 0,
+    waitsFor: 'a peer with a GPU',
+  })
+  expect(plainLine(info)).toBe('grid: 1/2 rows (50 %), 48.2k/s, waiting for a peer with a GPU')
+})
+
 describe('what is refused, before any peer is started or asked', () => {
   const big = () => kernelFile('big', 'return 1', '[101, 100]')
   const cases: [string, () => Promise<string> | string, string[], RegExp][] = [
@@ -449,4 +539,15 @@ test('a kernel that needs a GPU says that it waits, until a peer has told of one
     peerInfo({ id: '7'.repeat(64), self: false, gpu: HARDWARE }),
   ]
   expect((await submit(needs, [], { running: backend })).err).not.toContain('needs a GPU')
+})
+
+test("a file that gives another one's kernel on is told that a range is not for it", async () => {
+  const path = join(folder, 'again.ts')
+  await writeFile(path, "export { default } from './grid.ts'\n")
+  const ranged = await submit(path, ['--range', '0..3'], { running: receiver().backend })
+  expect(ranged.code).toBe(2)
+  expect(ranged.err).toMatch(/^mesh: --range is not for a kernel: the output of "grid"/)
+  const { backend, requests } = receiver()
+  expect((await submit(path, ['--quiet'], { running: backend })).code).toBe(0)
+  expect(requests[0]!.task).toMatchObject({ kind: 'kernel', name: 'grid' })
 })

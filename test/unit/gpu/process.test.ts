@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { nodeFlags } from '../../../src/gpu/launch.ts'
-import { MAX_KERNELS, MAX_QUEUED_LAUNCHES } from '../../../src/gpu/limits.ts'
+import { MAX_KERNELS, MAX_QUEUED_LAUNCHES, START_ATTEMPTS } from '../../../src/gpu/limits.ts'
 import { createKernelProcess, type KernelProcessOptions } from '../../../src/gpu/process.ts'
 import type { KernelProcess, Launch } from '../../../src/gpu/types.ts'
 import { isAlive } from '../runtime/harness.ts'
@@ -132,6 +132,29 @@ describe('the GPU process', () => {
     const again = gpu.launch(launch)
     expect(gpu.pid).toBeUndefined()
     expect(await codeOf(again)).toBe('ERR_MESH_KERNEL_FAILED')
+  })
+
+  it('costs no launch when it dies before it has one, until it does so again and again', async () => {
+    const { gpu, bench } = setUp()
+    const launch = bench.given(times(2))
+    const first = gpu.launch(launch)
+    process.kill(gpu.pid!, 'SIGKILL')
+    const { bytes } = await first
+    expect([...floats(bytes)]).toEqual([0, 2, 4, 6, 8])
+    process.kill(gpu.pid!, 'SIGKILL')
+    await vi.waitFor(() => expect(gpu.pid).toBeUndefined())
+    const second = codeOf(gpu.launch(launch))
+    const killed = new Set<number>()
+    // Each as soon as it is there: it takes longer to be ready than that.
+    const killer = setInterval(() => {
+      const { pid } = gpu
+      if (pid === undefined || killed.has(pid)) return
+      killed.add(pid)
+      process.kill(pid, 'SIGKILL')
+    }, 1)
+    cleanUps.push(() => clearInterval(killer))
+    expect(await second).toBe('ERR_MESH_KERNEL_FAILED')
+    expect(killed.size).toBe(START_ATTEMPTS)
   })
 
   it.skipIf(process.platform !== 'linux')(
