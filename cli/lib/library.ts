@@ -97,14 +97,16 @@ export const library: Library = {
       return await mesh.submit(task, await toSource(source!, context), options)
     } catch (error) {
       // A file that gives another one's kernel on has not told so before.
-      const kernel = isMeshError(error, 'ERR_MESH_TASK_INVALID') && (await kernelOf(task))
+      const kernel =
+        isMeshError(error, 'ERR_MESH_TASK_INVALID') && (await onStderr(() => kernelOf(task)))
       throw kernel ? itemsOfKernel(kernel.name, source!) : error
     }
   },
   async kernelOf(path, thorough) {
     // What cannot be read is told by the bundler, in its words.
     const text = thorough ? '' : await readFile(path, 'utf8').catch(() => '')
-    return thorough || text.includes('defineKernel') ? await kernelOf(path) : undefined
+    if (!thorough && !text.includes('defineKernel')) return undefined
+    return await onStderr(() => kernelOf(path))
   },
   kernelOptions(kernel, options) {
     const { args, ...rest } = options
@@ -131,6 +133,17 @@ export const library: Library = {
     }
   },
   formatValue: toJsonLine,
+}
+
+/** What a kernel's file prints while it is run here must not stand among the results. */
+async function onStderr<T>(use: () => Promise<T>): Promise<T> {
+  const { log, info, debug, error } = console
+  Object.assign(console, { log: error, info: error, debug: error })
+  try {
+    return await use()
+  } finally {
+    Object.assign(console, { log, info, debug })
+  }
 }
 
 /** JSON has no typed arrays and no perItem(): an array in the place of one that launches get slices of is such a one too. */

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isMeshError, joinMesh, type Mesh } from '../../src/index.ts'
+import { SWIFTSHADER, useSwiftShader } from '../unit/gpu/swiftshader.ts'
 
+const LOOPBACK = { mdns: false, listen: ['/ip4/127.0.0.1/tcp/0'] }
 const N = 48
 const STEPS = 4_000_000
 /** Small whole numbers: f32 sums of them are exact in any order. */
@@ -83,12 +85,12 @@ function spun(seed: number, rounds: number): number {
   return round[(rounds * STEPS) % round.length]!
 }
 
-/** Processes that compute kernels on the CPU, of this process. */
-function kernelProcesses(): number[] {
+/** Processes of this one that compute kernels. */
+function kernelProcesses(backend: 'webasm' | 'webgpu' = 'webasm'): number[] {
   const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args=']).toString().split('\n')
   return lines.flatMap((line) => {
     const [pid, ppid, ...args] = line.trim().split(/\s+/)
-    const isOurs = Number(ppid) === process.pid && args.at(-1) === 'webasm'
+    const isOurs = Number(ppid) === process.pid && args.includes(backend)
     return isOurs ? [Number(pid)] : []
   })
 }
@@ -111,7 +113,7 @@ describe('a task that calls kernels on peers without a GPU', () => {
   beforeAll(async () => {
     file = join(await folder(), 'steps.ts')
     await writeFile(file, TASK)
-    const options = { mdns: false, listen: ['/ip4/127.0.0.1/tcp/0'] }
+    const options = { ...LOOPBACK, gpu: { mode: 'off' as const } }
     const one = await joinMesh({ ...options, dataDir: await folder(), cores: 1, name: 'one' })
     const ticket = await one.ticket()
     const two = { ...options, dataDir: await folder(), cores: 1, name: 'two', ticket }
@@ -245,5 +247,62 @@ describe('a task that calls kernels on peers without a GPU', () => {
     // Those that were killed are not what computed it.
     for (const pid of kernelProcesses()) expect(killed).not.toContain(pid)
     expect(kernelProcesses().length).toBeGreaterThan(0)
+  })
+})
+
+describe.runIf(SWIFTSHADER !== undefined)('a task that calls kernels on a peer with a GPU', () => {
+  let restore = (): void => {}
+  let dir: string
+  let mesh: Mesh | undefined
+
+  beforeAll(async () => {
+    restore = useSwiftShader(SWIFTSHADER!)
+    dir = await mkdtemp(join(tmpdir(), 'mesh-ctx-gpu-'))
+    await writeFile(join(dir, 'steps.ts'), TASK)
+    const gpu = { mode: 'require' as const, device: 'SwiftShader' }
+    mesh = await joinMesh({ ...LOOPBACK, gpu, dataDir: join(dir, 'data'), cores: 2 })
+  })
+
+  afterAll(async () => {
+    await mesh?.stop()
+    restore()
+    await rm(dir, { recursive: true, force: true })
+    expect(kernelProcesses('webgpu')).toEqual([])
+  })
+
+  it('computes there, for all its workers in one process', async () => {
+    const job = await mesh!.submit<number, number[][]>(
+      join(dir, 'steps.ts'),
+      { range: [0, 6] },
+      { chunkSize: 1, args: { mode: 'eight' } },
+    )
+    const values = await job.collect()
+    values.forEach((all, item) => {
+      expect(all).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((k) => expected(item + k)))
+    })
+    expect(values).toHaveLength(6)
+    expect(kernelProcesses('webgpu')).toHaveLength(1)
+    expect(kernelProcesses('webasm')).toEqual([])
+  })
+
+  it('may require it', async () => {
+    const values = await mesh!.map(
+      async (n: number, ctx) => {
+        const kernel = {
+          name: 'picky',
+          kernel: function picky(this: { thread: { x: number } }, by: number) {
+            return this.thread.x * by
+          },
+          output: 3,
+          requires: 'gpu',
+        } as const
+        return [...(await ctx.gpu.run(kernel, [n]))]
+      },
+      [1, 2],
+    )
+    expect(values).toEqual([
+      [0, 1, 2],
+      [0, 2, 4],
+    ])
   })
 })

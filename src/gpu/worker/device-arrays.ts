@@ -67,6 +67,14 @@ export class DeviceArrays {
     return uploaded
   }
 
+  drop(args: readonly ArrayArgument[]): void {
+    for (const { hash } of args) this.kept.drop(hash)
+  }
+
+  clear(): void {
+    this.kept.clear()
+  }
+
   get(hash: string): DeviceBuffer {
     return this.kept.get(hash)!
   }

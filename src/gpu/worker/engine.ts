@@ -50,6 +50,8 @@ export interface Engine {
   readonly residentBytes: number
   /** Compiles and uploads what is not there yet. @throws ERR_MESH_KERNEL_INVALID, ERR_MESH_KERNEL_FAILED */
   prepare(launch: LaunchPlan): Promise<Prepared>
+  /** Gives back all that it keeps. */
+  forget(): void
 }
 
 export interface Prepared {
@@ -116,8 +118,12 @@ export function outOfMemory(plan: Plan, cause?: unknown): MeshError {
   return new MeshError(
     'ERR_MESH_KERNEL_FAILED',
     `not enough memory for the kernel ${plan.name}: smaller arrays, or fewer items a launch`,
-    { cause },
+    { cause, details: { outOfMemory: true } },
   )
+}
+
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof MeshError && error.details.outOfMemory === true
 }
 
 /** Up to the generated program, which says nothing to the author of the kernel. */

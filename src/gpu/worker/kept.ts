@@ -41,6 +41,10 @@ export class Kept<T extends Keepable> {
     this.byKey.set(key, it)
   }
 
+  clear(): void {
+    for (const key of [...this.byKey.keys()]) this.drop(key)
+  }
+
   drop(key: string): void {
     this.byKey.get(key)?.destroy()
     this.byKey.delete(key)

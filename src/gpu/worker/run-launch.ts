@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { MeshError } from '../../base/errors.ts'
 import { report, reportParts } from '../../runtime/worker/reporter.ts'
 import { MAX_LAUNCH_BYTES, MAX_MESSAGE_CHARS } from '../limits.ts'
-import { ELEMENT_BYTES, type Engine, elementsOf } from './engine.ts'
+import { ELEMENT_BYTES, type Engine, elementsOf, isOutOfMemory, type LaunchPlan } from './engine.ts'
 import {
   type FailedMessage,
   type LaunchMessage,
@@ -14,22 +14,38 @@ import {
 } from './messages.ts'
 import { boxesFor, type Planner } from './plan.ts'
 
+/** Reports what became of it; never rejects. */
 export async function runLaunch(
   engine: Engine,
   planner: Planner,
   message: LaunchMessage,
 ): Promise<void> {
+  const { id } = message
   try {
-    await compute(engine, planner, message)
+    const { parts, ...times } = await compute(engine, planner, message, () =>
+      report(MESSAGE.started, { id } satisfies StartedMessage),
+    )
+    reportParts(MESSAGE.done, [writeDoneHead({ id, ...times, ...usage(engine) }), ...parts])
   } catch (error) {
-    const failed: FailedMessage = { id: message.id, ...tell(error), ...usage(engine) }
+    const failed: FailedMessage = { id, ...tell(error), ...usage(engine) }
     report(MESSAGE.failed, failed)
   }
 }
 
-async function compute(engine: Engine, planner: Planner, message: LaunchMessage): Promise<void> {
-  const { id, lo, hi, files } = message
-  const from = performance.now()
+interface Computed {
+  readonly preparedMs: number
+  readonly elapsedMs: number
+  readonly parts: readonly Uint8Array[]
+}
+
+/** `onStarted`: all is compiled and uploaded. @throws ERR_MESH_KERNEL_INVALID, ERR_MESH_KERNEL_FAILED, ERR_MESH_PROTOCOL */
+export async function compute(
+  engine: Engine,
+  planner: Planner,
+  message: Omit<LaunchMessage, 'id'>,
+  onStarted: () => void,
+): Promise<Computed> {
+  const { lo, hi, files } = message
   const plan = planner.planOf(message)
   const boxes = boxesFor(plan, lo, hi)
   const bytes = boxes.reduce((sum, box) => sum + elementsOf(box.extent) * ELEMENT_BYTES, 0)
@@ -39,22 +55,34 @@ async function compute(engine: Engine, planner: Planner, message: LaunchMessage)
       `items ${lo} to ${hi} of the kernel ${plan.name} have an output of ${bytes} bytes, more than ${MAX_LAUNCH_BYTES}: launch fewer items at once`,
     )
   }
-  const { run, isWarm } = await engine.prepare({ plan, boxes, files })
-  report(MESSAGE.started, { id } satisfies StartedMessage)
+  const launch = { plan, boxes, files }
+  try {
+    return await computeBoxes(engine, launch, onStarted)
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw error
+    // How much there is nobody tells: what was kept for other launches may be what is missing.
+    engine.forget()
+    return await computeBoxes(engine, launch, onStarted)
+  }
+}
+
+async function computeBoxes(
+  engine: Engine,
+  launch: LaunchPlan,
+  onStarted: () => void,
+): Promise<Computed> {
+  const from = performance.now()
+  const prepared = await engine.prepare(launch)
+  onStarted()
   const started = performance.now()
   const parts: Uint8Array[] = []
-  for (const box of boxes) {
-    const part = await run(box)
+  for (const box of launch.boxes) {
+    const part = await prepared.run(box)
     // The next box may be computed where this one lies.
-    parts.push(boxes.length === 1 ? part : part.slice())
+    parts.push(launch.boxes.length === 1 ? part : part.slice())
   }
-  const head = writeDoneHead({
-    id,
-    preparedMs: isWarm ? 0 : started - from,
-    elapsedMs: performance.now() - started,
-    ...usage(engine),
-  })
-  reportParts(MESSAGE.done, [head, ...parts])
+  const preparedMs = prepared.isWarm ? 0 : started - from
+  return { preparedMs, elapsedMs: performance.now() - started, parts }
 }
 
 function usage(engine: Engine): Usage {

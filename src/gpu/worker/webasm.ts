@@ -41,6 +41,10 @@ export class WebasmEngine implements Engine {
     return this.kernels.bytes
   }
 
+  forget(): void {
+    this.kernels.clear()
+  }
+
   async prepare(launch: LaunchPlan): Promise<Prepared> {
     const { plan, boxes, files } = launch
     const needed = Math.max(...boxes.map((box) => box.extent.at(-1)!))

@@ -55,11 +55,16 @@ export class WebgpuEngine implements Engine {
     return this.software ? this.arrays.bytes + this.kernels.bytes : 0
   }
 
+  forget(): void {
+    this.kernels.clear()
+    this.arrays.clear()
+  }
+
   async prepare(launch: LaunchPlan): Promise<Prepared> {
     const { plan, boxes, files } = launch
     checkDeviceLimits(plan, boxes, this.context.device.limits)
     const shared = arrayArguments(plan).filter((arg) => !arg.perItem)
-    const uploaded = await this.guarded(plan, async () => this.arrays.ensure(shared, files))
+    const uploaded = await this.upload(plan, shared, files)
     let kernel = this.kernels.get(plan.key)
     const isWarm = kernel !== undefined && uploaded === 0
     if (kernel === undefined) {
@@ -77,9 +82,29 @@ export class WebgpuEngine implements Engine {
     const ready = kernel
     const run = async (box: Box): Promise<Uint8Array> => {
       this.kernels.makeRoom(0, new Set([plan.key]))
-      return await this.guarded(plan, () => ready.run(box, this.arrays, files))
+      try {
+        return await this.guarded(plan, () => ready.run(box, this.arrays, files))
+      } catch (error) {
+        // Its buffers may be those that could not be made.
+        this.kernels.drop(plan.key)
+        throw error
+      }
     }
     return { isWarm, run }
+  }
+
+  private async upload(
+    plan: Plan,
+    shared: readonly ArrayArgument[],
+    files: Readonly<Record<string, string>>,
+  ): Promise<number> {
+    try {
+      return await this.guarded(plan, async () => this.arrays.ensure(shared, files))
+    } catch (error) {
+      // Which of them hold what they should is not known.
+      this.arrays.drop(shared)
+      throw error
+    }
   }
 
   /** Dawn tells of most errors only to those who listen; what was computed after one is zeros. */

@@ -1,12 +1,22 @@
 /** The parts inside a GPU process that need none to be tested. */
 import { describe, expect, it } from 'vitest'
 import { isMeshError } from '../../../src/base/errors.ts'
+import { encodeKernelSpec } from '../../../src/gpu/kernel-codec.ts'
 import { boxesOf } from '../../../src/gpu/rewrite.ts'
 import type { Size } from '../../../src/gpu/types.ts'
 import { checkDeviceLimits, type DeviceLimits } from '../../../src/gpu/worker/device-limits.ts'
-import { type Plan, type PlanArgument, refuseFallback } from '../../../src/gpu/worker/engine.ts'
+import {
+  type Engine,
+  outOfMemory,
+  type Plan,
+  type PlanArgument,
+  refuseFallback,
+} from '../../../src/gpu/worker/engine.ts'
 import { Kept } from '../../../src/gpu/worker/kept.ts'
+import { Planner } from '../../../src/gpu/worker/plan.ts'
+import { compute } from '../../../src/gpu/worker/run-launch.ts'
 import { WebasmEngine } from '../../../src/gpu/worker/webasm.ts'
+import { specOf } from './kernels.ts'
 
 function planOf(source: string, output: Size, args: readonly PlanArgument[] = []): Plan {
   return {
@@ -41,6 +51,52 @@ describe('a source that nobody checked', () => {
     const launch = { plan: planOf(source, [4]), boxes: boxesOf([4], 0, 4), files: {} }
     await expect(engine.prepare(launch)).rejects.toMatchObject({ code: 'ERR_MESH_KERNEL_INVALID' })
     expect(engine.residentBytes).toBe(0)
+  })
+})
+
+describe('a launch', () => {
+  const { spec } = specOf({
+    name: 'k',
+    kernel: 'function () { return this.thread.x; }',
+    output: [4],
+  })
+  const message = { key: 'k', spec: encodeKernelSpec(spec), lo: 1, hi: 3, files: {} }
+
+  /** Has no memory until it forgot what it keeps, and then `times` more. */
+  function fullEngine(times: number): Engine & { readonly story: string[] } {
+    const story: string[] = []
+    let full = times
+    return {
+      ...{ backend: 'webgpu', deviceClass: '', residentBytes: 0, story },
+      forget: () => void story.push('forget'),
+      prepare: async ({ plan }) => {
+        story.push('prepare')
+        if (full-- > 0) throw outOfMemory(plan)
+        return { isWarm: true, run: async () => Uint8Array.of(1, 2) }
+      },
+    }
+  }
+
+  it('that finds no memory gets what is kept for others', async () => {
+    const engine = fullEngine(1)
+    const { parts } = await compute(engine, new Planner(), message, () => engine.story.push('run'))
+    expect(parts).toEqual([Uint8Array.of(1, 2)])
+    expect(engine.story).toEqual(['prepare', 'forget', 'prepare', 'run'])
+  })
+
+  it('that finds none then either fails', async () => {
+    const engine = fullEngine(2)
+    const computing = compute(engine, new Planner(), message, () => engine.story.push('run'))
+    await expect(computing).rejects.toMatchObject({ code: 'ERR_MESH_KERNEL_FAILED' })
+    expect(engine.story).toEqual(['prepare', 'forget', 'prepare'])
+  })
+
+  it('may not give one key to two kernels', async () => {
+    const planner = new Planner()
+    planner.planOf(message)
+    const other = encodeKernelSpec({ ...spec, name: 'other' })
+    expect(() => planner.planOf({ key: 'k', spec: other })).toThrow('two kernels have one key')
+    expect(planner.planOf(message).name).toBe('k')
   })
 })
 
