@@ -12,25 +12,20 @@ import {
 import { toJsonLine } from '../../src/client/format.ts'
 import type { JobSource } from '../../src/client/input.ts'
 import { Job } from '../../src/client/job.ts'
-import { kernelOf, specOf } from '../../src/client/kernel.ts'
+import { argsFromJson, kernelOf, specOf } from '../../src/client/kernel.ts'
 import { readLines, readNdjson } from '../../src/client/lines.ts'
 import { Mesh } from '../../src/client/mesh.ts'
 import { type SubmitOptions as LibraryOptions, toJobOptions } from '../../src/client/options.ts'
-import {
-  isPerItem,
-  type Kernel,
-  type KernelArray,
-  type KernelInput,
-  perItem,
-} from '../../src/gpu/define-kernel.ts'
+import { bundleOf } from '../../src/client/task-code.ts'
 import type { Size } from '../../src/gpu/types.ts'
+import type { Kernel } from '../../src/index.ts'
 import type { MeshBackend } from '../../src/node/types.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
 import type { Context } from './context.ts'
 import { type InputSource, itemsOfKernel, openInput } from './input.ts'
 
 export type { ArrayFileWritten } from '../../src/client/array-files.ts'
-export type { Kernel } from '../../src/gpu/define-kernel.ts'
+export type { Kernel } from '../../src/index.ts'
 export type SubmitOptions = Omit<LibraryOptions, 'onProgress'>
 
 export interface FoundJob {
@@ -59,6 +54,8 @@ export interface Library {
    * running it. `thorough` false: only if the file itself speaks of defineKernel. @throws ERR_MESH_TASK_*
    */
   kernelOf(path: string, thorough: boolean): Promise<Kernel | undefined>
+  /** Loads a task file in a process of its own, for what is wrong with it. @throws ERR_MESH_TASK_* */
+  checkTask(path: string): Promise<void>
   /**
    * The options as a kernel is submitted with them: `args` are a value for each parameter, null the kernel's own.
    * @throws ERR_MESH_OPTION_INVALID, ERR_MESH_KERNEL_INVALID, ERR_MESH_TASK_INVALID
@@ -108,10 +105,11 @@ export const library: Library = {
     if (!thorough && !text.includes('defineKernel')) return undefined
     return await onStderr(() => kernelOf(path))
   },
+  checkTask: async (path) => void (await bundleOf(path)),
   kernelOptions(kernel, options) {
     const { args, ...rest } = options
     toJobOptions(rest)
-    const inputs = args === undefined ? undefined : kernelArgs(kernel, args)
+    const inputs = args === undefined ? undefined : argsFromJson(kernel, args, '--args')
     specOf(kernel, inputs)
     return { ...rest, ...(inputs === undefined ? {} : { args: inputs }) }
   },
@@ -144,24 +142,6 @@ async function onStderr<T>(use: () => Promise<T>): Promise<T> {
   } finally {
     Object.assign(console, { log, info, debug })
   }
-}
-
-/** JSON has no typed arrays and no perItem(): an array in the place of one that launches get slices of is such a one too. */
-function kernelArgs({ name, args: own }: Kernel, args: unknown): readonly KernelInput[] {
-  if (!Array.isArray(args)) {
-    throw new MeshError(
-      'ERR_MESH_OPTION_INVALID',
-      `--args of the kernel "${name}" must be a list with a value for each parameter, null for the kernel's own; as in --args '[[1, 2, 3], null]'`,
-      { details: { option: '--args' } },
-    )
-  }
-  return args.map((value: unknown, i) => {
-    const before = own[i]
-    if (value === null && before !== undefined) return before
-    // What it really is, kernelSpec tells.
-    if (!isPerItem(before) || typeof value !== 'object') return value as KernelInput
-    return perItem(value as KernelArray)
-  })
 }
 
 async function decode(ticket: string): Promise<{ readonly meshKey: Uint8Array }> {

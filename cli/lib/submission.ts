@@ -43,7 +43,11 @@ export async function prepareSubmission(
   await checkOutputs(flags)
   const kernel = await library.kernelOf(task, source === undefined)
   if (kernel === undefined) {
-    if (source === undefined) throw noItems()
+    if (source === undefined) {
+      // A file that fails when it is run is neither, and says more than that items are missing.
+      await library.checkTask(task)
+      throw noItems()
+    }
     library.checkOptions(options)
     await checkResultFile(library, flags, null)
     return { task, source, options, kernel }

@@ -2,7 +2,9 @@ import { isMeshError, MeshError } from '../base/errors.ts'
 import {
   defineKernel,
   isKernel,
+  isPerItem,
   type Kernel,
+  type KernelArray,
   type KernelInput,
   perItem,
 } from '../gpu/define-kernel.ts'
@@ -50,6 +52,33 @@ export function specOf(
       ? inFile(error, kernel.source, file)
       : error
   }
+}
+
+/**
+ * A kernel's arguments as JSON says them: a value for each parameter, null the kernel's own. JSON has no perItem(): an array in the place
+ * of one that launches get slices of is such a one too.
+ * @param option what the user wrote them in
+ * @throws ERR_MESH_OPTION_INVALID
+ */
+export function argsFromJson(
+  { name, args: own }: Kernel,
+  args: unknown,
+  option: string,
+): readonly KernelInput[] {
+  if (!Array.isArray(args)) {
+    throw new MeshError(
+      'ERR_MESH_OPTION_INVALID',
+      `${option} of the kernel "${name}" must be a list with a value for each parameter, null for the kernel's own; as in ${option} '[[1, 2, 3], null]'`,
+      { details: { option } },
+    )
+  }
+  return args.map((value: unknown, i) => {
+    const before = own[i]
+    if (value === null && before !== undefined) return before
+    // What it really is, kernelSpec tells.
+    if (!isPerItem(before) || typeof value !== 'object') return value as KernelInput
+    return perItem(value as KernelArray)
+  })
 }
 
 /** The bundler joins lines: a place in the text that travels says nothing to its author. */

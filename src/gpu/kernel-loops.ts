@@ -94,7 +94,7 @@ function countOf(check: Check, node: ForStatement, known: boolean): number | und
   if (init?.type !== 'VariableDeclaration' || init.declarations.length !== 1) return undefined
   const { id, init: start } = init.declarations[0]!
   if (id.type !== 'Identifier' || !start || !test || !update) return undefined
-  if (check.changesOf(id.name, node.body).length > 0) return undefined
+  if (check.changesOf(id, node.body).length > 0) return undefined
   const from = numberOf(check, start, known)
   const next = stepOf(check, update, id.name, known)
   if (from === undefined || next === undefined) return undefined

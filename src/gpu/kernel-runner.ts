@@ -127,7 +127,7 @@ export class KernelRunner {
   private async knownOf({ bundle, lo, hi }: KernelChunk): Promise<Known> {
     let known = this.known.get(bundle.hash)
     if (known === undefined) {
-      const spec = decodeKernelSpec(await readFile(bundle.path))
+      const spec = readSpec(await readFile(bundle.path))
       known = { spec, perMs: undefined, largest: 0 }
     }
     // What was used last goes last.
@@ -159,6 +159,16 @@ export class KernelRunner {
     })
     this.all.add(made)
     return made
+  }
+}
+
+/** What cannot be read will not get better on another peer. */
+function readSpec(bytes: Uint8Array): KernelSpec {
+  try {
+    return decodeKernelSpec(bytes)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new MeshError('ERR_MESH_KERNEL_INVALID', `the kernel cannot be read: ${why}`, { cause })
   }
 }
 

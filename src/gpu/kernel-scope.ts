@@ -94,10 +94,14 @@ export class Check {
     this.changes = changesIn(root)
   }
 
-  /** Where a variable changes under `node`. Names are not declared again inside their scope, so that the name tells which it is. */
-  changesOf(name: string, node: AnyNode): Change[] {
-    const all = this.changes.get(name) ?? []
-    return all.filter(({ start, end }) => start >= node.start && end <= node.end)
+  /**
+   * Where the variable that `id` declares changes under `node`. Names are not declared again inside their scope, so that the name tells
+   * which it is; one before the declaration is another's.
+   */
+  changesOf(id: Identifier, node: AnyNode): Change[] {
+    const all = this.changes.get(id.name) ?? []
+    const from = Math.max(node.start, id.end)
+    return all.filter(({ start, end }) => start >= from && end <= node.end)
   }
 
   /** Runs `visit` one level deeper. */

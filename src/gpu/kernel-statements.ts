@@ -171,7 +171,7 @@ function threadAxis(check: Check, init: Expression): Axis | undefined {
  * the fraction off all that it is given later. A `counter` never gets one.
  */
 function usesOf(check: Check, id: Identifier): { changed: boolean; counter: boolean } {
-  const changes = check.changesOf(id.name, check.scopeNode)
+  const changes = check.changesOf(id, check.scopeNode)
   const counts = changes.some((node) => node.type === 'UpdateExpression' && node.operator === '++')
   return { changed: changes.length > 0, counter: counts && changes.every(isExact) }
 }

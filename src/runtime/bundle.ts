@@ -120,8 +120,8 @@ export interface OwnFile {
 }
 
 /**
- * A file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not. What it imports from
- * 'meshwork' is `meshwork`.
+ * A file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not, and when it fails there:
+ * bundleTaskFile runs it in a process of its own, and says why. What it imports from 'meshwork' is `meshwork`.
  * @throws ERR_MESH_TASK_*
  */
 export async function importOwnFile(
@@ -140,8 +140,7 @@ export async function importOwnFile(
     return { exports: (await import(url)) as Record<string, unknown>, text, map }
   } catch (cause) {
     if (isMeshError(cause)) throw cause
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new MeshError('ERR_MESH_TASK_INVALID', `${file} cannot be loaded: ${why}`, { cause })
+    return undefined
   } finally {
     Reflect.set(globalThis, RUNTIME_SYMBOL, before)
   }

@@ -508,6 +508,17 @@ describe('what is refused, before any peer is started or asked', () => {
     expect(run).toMatchObject({ code: 2, started: [] })
   })
 
+  test('a file that fails when it is run says why, not that items are missing', async () => {
+    const path = join(folder, 'fails.ts')
+    await writeFile(
+      path,
+      "import { defineKernel } from 'meshwork'\nif (Date.now() > 0) throw new Error('no photograph')\nexport default defineKernel({ name: 'x', kernel() { return 1 }, output: [4] })\n",
+    )
+    const run = await submit(path, [], {})
+    expect(run.err).toMatch(/^mesh: .*no photograph/)
+    expect(run).toMatchObject({ code: 2, started: [] })
+  })
+
   test('results: the wrong file for the job', async () => {
     const values = await results(
       { info: finished({ items: 1, done: 1 }), spans: [{ lo: 0, values: [1] }] },

@@ -180,6 +180,13 @@ describe('a chunk of a kernel', () => {
       fake.fail = () => new MeshError('ERR_MESH_KERNEL_INVALID', 'no such thing')
     })
     await expect(run(kernels, 0, 10)).rejects.toMatchObject({ code: 'ERR_MESH_KERNEL_INVALID' })
+    const garbage = { hash: '0'.repeat(64), path: join(dir, 'garbage') }
+    await writeFile(garbage.path, Buffer.from([1, 2, 3]))
+    const hooks = { onOutput: () => {}, onProgress: () => {}, onLog: () => {} }
+    const chunk = { lo: 0, hi: 1, budgetMs: 250, files: {}, timeLimitMs: undefined }
+    await expect(kernels.run({ ...chunk, bundle: garbage }, hooks).done).rejects.toMatchObject({
+      code: 'ERR_MESH_KERNEL_INVALID',
+    })
     await expect(run(kernels, 0, ROWS + 1)).rejects.toMatchObject({
       message: expect.stringContaining('has 1000'),
     })
