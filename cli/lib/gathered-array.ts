@@ -51,8 +51,14 @@ export class GatheredArray {
   }
 
   /** Takes items in any order; what comes a second time (of another peer) changes nothing. @throws ERR_MESH_PROTOCOL */
-  async write({ lo, values, failures, device }: ResultBatch): Promise<void> {
+  async write(batch: ResultBatch): Promise<void> {
+    const { lo, hi, failures, device, numbers } = batch
     if (device !== undefined && this.devices.size < MAX_DEVICES) this.devices.add(device)
+    if (numbers?.length === (hi - lo) * this.width && failures.length === 0) {
+      this.putAll(lo, hi, numbers)
+      return
+    }
+    const { values } = batch
     const failed = new Map(failures.map((failure) => [failure.index, failure]))
     for (let i = 0; i < values.length; i++) {
       const item = lo + i
@@ -92,6 +98,22 @@ export class GatheredArray {
       mean: some ? sum / finite : undefined,
       nan,
       infinite,
+    }
+  }
+
+  /** Without an object for each row: there may be millions. */
+  private putAll(lo: number, hi: number, numbers: Float32Array): void {
+    const { width, state } = this
+    for (let from = lo; from < hi; ) {
+      let to = from + 1
+      const fresh = state[from] === 0
+      while (to < hi && (state[to] === 0) === fresh) to += 1
+      if (fresh) {
+        this.data.set(numbers.subarray((from - lo) * width, (to - lo) * width), from * width)
+        state.fill(VALUE, from, to)
+        this.values += to - from
+      }
+      from = to
     }
   }
 

@@ -208,12 +208,9 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     for await (const batch of this.batches(options)) {
       for (const failure of batch.failures) failures.push(failure)
       if (batch.device !== undefined) devices.add(batch.device)
-      batch.values.forEach((value, i) => {
-        const at = (batch.lo + i) * width
-        if (typeof value === 'number' && width === 1) data[at] = value
-        else if (value instanceof Float32Array && value.length === width) data.set(value, at)
-        else if (value !== undefined) throw wrongRow(batch.lo + i)
-      })
+      const { lo, hi, numbers } = batch
+      if (numbers?.length === (hi - lo) * width) data.set(numbers, lo * width)
+      else if (numbers !== undefined || batch.failures.length < hi - lo) throw wrongRow(lo)
     }
     if (failures.length === 0) return { data, size, devices: [...devices].sort() }
     throw itemsFailed(this.items, failures.length, failures, { job: this.id, data })

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { MeshError } from '../base/errors.ts'
 import type { MeshBackend, ResultSpan, ResultsOptions } from '../node/types.ts'
-import { type DecodedSegment, decodeSegments } from '../runtime/segment.ts'
+import { type DecodedSegment, decodeSegments, rowsOf } from '../runtime/segment.ts'
 import type { ItemError } from '../runtime/types.ts'
 import type { JobId } from '../scheduler/types.ts'
 import type { SpanSet } from './span-set.ts'
@@ -19,6 +19,8 @@ export interface ResultBatch<O> {
   readonly failures: readonly ItemFailure[]
   /** Of a kernel: the class of devices that computed it; results are the same bit for bit within one. */
   readonly device?: string
+  /** Of a kernel: the numbers of all items, one after another; `values` has them item by item. */
+  readonly numbers?: Float32Array
 }
 
 /** The loop is left alone at least this often while results are decoded, ms. */
@@ -57,18 +59,40 @@ export async function* readBatches<O>(
 }
 
 function cut<O>(segment: DecodedSegment, lo: number, hi: number): ResultBatch<O> {
+  if (segment.f32 !== undefined) return cutNumbers(segment.f32, segment, lo, hi)
   const whole = lo === segment.lo && hi === segment.hi
   const values = (
     whole ? segment.values : segment.values.slice(lo - segment.lo, hi - segment.lo)
   ) as (O | undefined)[]
-  const { device } = segment
-  if (device !== undefined) return { lo, hi, values, failures: [], device }
   if (segment.failures.length === 0) return { lo, hi, values, failures: [] }
   const failures = segment.failures
     .filter((failure) => failure.index >= lo && failure.index < hi)
     .sort((a, b) => a.index - b.index)
   for (const failure of failures) values[failure.index - lo] = undefined
   return { lo, hi, values, failures }
+}
+
+/** Rows are made when they are asked for: a kernel's numbers may be millions of short ones. */
+function cutNumbers<O>(
+  { numbers, device }: NonNullable<DecodedSegment['f32']>,
+  segment: DecodedSegment,
+  lo: number,
+  hi: number,
+): ResultBatch<O> {
+  const width = numbers.length / (segment.hi - segment.lo)
+  const part = numbers.subarray((lo - segment.lo) * width, (hi - segment.lo) * width)
+  let values: O[] | undefined
+  return {
+    lo,
+    hi,
+    get values() {
+      values ??= rowsOf(part, hi - lo) as O[]
+      return values
+    },
+    failures: [],
+    numbers: part,
+    device,
+  }
 }
 
 function tooShort(span: ResultSpan, reached: number): MeshError {

@@ -113,6 +113,7 @@ export class KernelRunner {
     try {
       while (run.reached < chunk.hi && !over.aborted) {
         if (run.elapsedMs >= chunk.budgetMs) return run.outcome('time')
+        if (run.outputBytes >= MAX_LAUNCH_BYTES) return run.outcome('output')
         await run.next()
       }
       return run.outcome(over.aborted ? 'aborted' : 'range')
@@ -176,6 +177,7 @@ function readSpec(bytes: Uint8Array): KernelSpec {
 class ChunkLaunches {
   reached: number
   elapsedMs = 0
+  outputBytes = 0
   private failed = 0
   private tries = 0
   private readonly chunk: KernelChunk
@@ -244,8 +246,8 @@ class ChunkLaunches {
         ? Math.ceil(FIRST_LAUNCH_ELEMENTS / row)
         : Math.min(Math.floor(perMs * leftMs), largest * LAUNCH_GROWTH)
     const most = Math.max(1, Math.floor(MAX_LAUNCH_BYTES / (4 * row)))
-    const careful = wanted * RETRY_SHARE ** this.tries
-    return Math.min(hi - this.reached, most, Math.max(1, Math.floor(careful)))
+    const usual = Math.min(hi - this.reached, most, Math.max(1, wanted))
+    return Math.max(1, Math.floor(usual * RETRY_SHARE ** this.tries))
   }
 
   private learn(count: number, { elapsedMs, preparedMs }: Launched, wallMs: number): void {
@@ -262,6 +264,7 @@ class ChunkLaunches {
     const lo = this.reached
     this.reached = hi
     this.failed += failed
+    this.outputBytes += bytes.byteLength
     this.hooks.onOutput({ lo, hi, failed, bytes })
     this.hooks.onProgress(hi)
   }

@@ -19,7 +19,7 @@ import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { MissingInputs } from './input-loss.ts'
 import type { Inputs } from './inputs.ts'
-import { CHUNK_RETRY_MS, MAX_FAILED_AT_ONCE } from './limits.ts'
+import { CHUNK_RETRY_MS, KERNEL_RETRY_MS, KERNEL_TRIES, MAX_FAILED_AT_ONCE } from './limits.ts'
 import type { LogRings } from './log-rings.ts'
 import { isDiskFull, placeOutput } from './placing.ts'
 import type { Transport } from './transport/types.ts'
@@ -65,6 +65,8 @@ export interface ChunkRunnerParts {
 export class ChunkRunner {
   private readonly parts: ChunkRunnerParts
   private readonly chunks = new Map<number, Chunk>()
+  /** Chunks in a row that failed here as a whole, by kernel job. */
+  private readonly kernelTries = new Map<JobId, number>()
   /** Outputs on their way to a keeper, by chunk. */
   private readonly placing = new Map<number, Promise<void>>()
 
@@ -92,8 +94,12 @@ export class ChunkRunner {
     this.run(effect, chunk).catch((error: unknown) => {
       // Given back meanwhile: this peer leaves.
       if (this.chunks.get(effect.chunk) !== chunk) return
-      if (isMeshError(error) && /^ERR_MESH_(TASK|KERNEL)_/.test(error.code)) {
+      if (isMeshError(error) && error.code.startsWith('ERR_MESH_TASK_')) {
         this.failAll(effect, chunk, error)
+        return
+      }
+      if (view.spec.task.kind === 'kernel' && isKernelFault(error)) {
+        this.kernelFailed(effect, chunk, error)
         return
       }
       if (isMeshError(error, 'ERR_MESH_INPUT_LOST') && missing.note(effect.job, author, error)) {
@@ -108,6 +114,22 @@ export class ChunkRunner {
       })
       this.giveBack(effect.chunk, this.parts.missing.retryMs(effect.job))
     })
+  }
+
+  /**
+   * It may be this machine that cannot compute it: no memory, no process, too few buffers. The others get time to take what is here before
+   * items fail for good.
+   */
+  private kernelFailed(effect: StartChunk, chunk: Chunk, error: MeshError): void {
+    const tries = (this.kernelTries.get(effect.job) ?? 0) + 1
+    if (tries > KERNEL_TRIES) {
+      this.kernelTries.delete(effect.job)
+      this.failAll(effect, chunk, error)
+      return
+    }
+    this.kernelTries.set(effect.job, tries)
+    if (tries === 1) this.parts.warn(`a kernel does not run here: ${error.message}`)
+    this.giveBack(effect.chunk, KERNEL_RETRY_MS * 2 ** (tries - 1))
   }
 
   /** Input that is on no peer any more: the items that need it FAIL; a DONE from a side of the mesh that has it beats that. */
@@ -276,6 +298,7 @@ export class ChunkRunner {
   private end(effect: StartChunk, chunk: Chunk, outcome: ChunkOutcome): void {
     chunk.handle = undefined
     chunk.ended = true
+    if (chunk.failed === 0) this.kernelTries.delete(effect.job)
     const inline =
       outcome.reached > effect.lo && chunk.sizeBytes <= MAX_INLINE_BYTES
         ? concatBytes(chunk.parts)
@@ -291,4 +314,10 @@ export class ChunkRunner {
       ...(inline === undefined ? {} : { inline }),
     })
   }
+}
+
+/** Neither the mesh nor the disk is to blame. */
+function isKernelFault(error: unknown): error is MeshError {
+  if (!isMeshError(error) || isDiskFull(error)) return false
+  return error.code !== 'ERR_MESH_INPUT_LOST' && error.code !== 'ERR_MESH_STOPPED'
 }

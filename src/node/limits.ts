@@ -157,3 +157,7 @@ export const READER_PATIENCE_MS = 60_000
 export const CORE_GFLOPS = 1.4
 /** A device whose score is 0 was not measured. */
 export const MIN_KERNEL_SPEED = 0.1
+
+/** A kernel's chunk that fails as a whole is left to others for 1, 2 and 4 s; then a part of it fails. */
+export const KERNEL_TRIES = 3
+export const KERNEL_RETRY_MS = 1_000

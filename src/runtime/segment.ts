@@ -173,12 +173,11 @@ export function encodeF32Segment(count: number, bytes: Uint8Array, device: strin
   return Buffer.concat([header, bytes, name])
 }
 
-function decodeF32(bytes: Uint8Array, count: number): unknown[] {
-  // Aligned, and free of the message that it came in.
-  const all = new Float32Array(new Uint8Array(bytes).buffer)
-  if (all.length === count) return Array.from(all)
-  const width = all.length / count
-  return Array.from({ length: count }, (_, i) => all.subarray(i * width, (i + 1) * width))
+/** Numbers, or a row for each of the `count` items. */
+export function rowsOf(numbers: Float32Array, count: number): unknown[] {
+  if (numbers.length === count) return Array.from(numbers)
+  const width = numbers.length / count
+  return Array.from({ length: count }, (_, i) => numbers.subarray(i * width, (i + 1) * width))
 }
 
 /** Where a segment lies, without its content: enough to count or to cut. */
@@ -225,12 +224,12 @@ export function* scanSegments(bytes: Uint8Array, originLo: number): Generator<Se
 export interface DecodedSegment {
   readonly lo: number
   readonly hi: number
-  /** null where the item failed. */
+  /** null where the item failed; empty where there is `f32`. */
   readonly values: unknown[]
   /** `index` is the item's number within the job. */
   readonly failures: ItemError[]
-  /** Of a kernel: the class of devices that computed it. */
-  readonly device?: string
+  /** Of a kernel: its numbers, as many for each item (`rowsOf`), and the class of devices that computed them. */
+  readonly f32?: { readonly numbers: Float32Array; readonly device: string }
 }
 
 /**
@@ -244,9 +243,10 @@ export function* decodeSegments(bytes: Uint8Array, originLo: number): Generator<
     const count = span.hi - span.lo
     const rest = bytes.subarray(at + span.valuesBytes, span.end)
     if (span.isF32) {
-      const values = decodeF32(packed, count)
-      const device = Buffer.from(rest).toString()
-      yield { lo: span.lo, hi: span.hi, values, failures: [], device }
+      // Aligned, and free of the message that it came in.
+      const numbers = new Float32Array(new Uint8Array(packed).buffer)
+      const f32 = { numbers, device: Buffer.from(rest).toString() }
+      yield { lo: span.lo, hi: span.hi, failures: [], f32, values: [] }
       continue
     }
     const values = unpackChecked(packed, 'values')

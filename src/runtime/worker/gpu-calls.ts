@@ -194,18 +194,23 @@ function settle(call: Call, how: () => void): void {
   how()
 }
 
+/** What knows kernels: with its parser it takes a worker longer to load than all the rest of it, and most tasks call none. */
+export async function loadKernels() {
+  const [define, spec, codec] = await Promise.all([
+    import('../../gpu/define-kernel.ts'),
+    import('../../gpu/kernel-spec.ts'),
+    import('../../gpu/kernel-codec.ts'),
+  ])
+  return { ...define, ...spec, ...codec }
+}
+
 /** The kernel as it travels, and its arrays. @throws ERR_MESH_TASK_INVALID, ERR_MESH_KERNEL_INVALID, ERR_MESH_TOO_LARGE */
 async function write(
   kernel: AnyKernel,
   args: readonly KernelInput[] | undefined,
   options: KernelCallOptions = {},
 ): Promise<WrittenCall> {
-  // With their parser they take a worker longer to load than all the rest of it, and most tasks call no kernel.
-  const [{ defineKernel, isKernel }, { kernelSpec }, { encodeKernelSpec }] = await Promise.all([
-    import('../../gpu/define-kernel.ts'),
-    import('../../gpu/kernel-spec.ts'),
-    import('../../gpu/kernel-codec.ts'),
-  ])
+  const { defineKernel, isKernel, kernelSpec, encodeKernelSpec } = await loadKernels()
   const defined = isKernel(kernel) ? kernel : defineKernel(kernel)
   const made = withOptions(defined, options)
   if (args !== undefined && !Array.isArray(args)) {

@@ -10,6 +10,7 @@ import { MAX_BUNDLE_BYTES } from '../limits.ts'
 import { describe, isTask, type Task } from '../task.ts'
 import { PICK_SYMBOL } from '../task-stub.ts'
 import { installBundleRuntime } from './bundle-runtime.ts'
+import { loadKernels } from './gpu-calls.ts'
 import { showBundleAs } from './item-error.ts'
 
 export interface LoadedTask {
@@ -43,12 +44,11 @@ export async function loadBundle(bundle: { hash: string; path: string }): Promis
   }
 }
 
-/** Most bundles know no kernels, and need not wait for what makes them. */
+/** Loaded now for a bundle that speaks of kernels: an item's time limit must not pass meanwhile. */
 async function kernelExports(bundle: Uint8Array): Promise<Record<string, unknown>> {
-  if (!Buffer.from(bundle.buffer, bundle.byteOffset, bundle.length).includes('defineKernel')) {
-    return {}
-  }
-  const { defineKernel, perItem } = await import('../../gpu/define-kernel.ts')
+  const text = Buffer.from(bundle.buffer, bundle.byteOffset, bundle.length)
+  if (!text.includes('defineKernel') && !text.includes('gpu.run')) return {}
+  const { defineKernel, perItem } = await loadKernels()
   return { defineKernel, perItem }
 }
 

@@ -8,7 +8,7 @@ import { silentLogger } from '../../../src/base/logger.ts'
 import { encodeKernelSpec } from '../../../src/gpu/kernel-codec.ts'
 import { KernelRunner } from '../../../src/gpu/kernel-runner.ts'
 import type { KernelProcess, KernelSpec, Launch, Launched } from '../../../src/gpu/types.ts'
-import { decodeSegments } from '../../../src/runtime/segment.ts'
+import { decodeSegments, rowsOf } from '../../../src/runtime/segment.ts'
 
 const ROWS = 1000
 const WIDTH = 8
@@ -96,8 +96,8 @@ async function run(from: KernelRunner, lo: number, hi: number, budgetMs = 250) {
     { bundle, lo, hi, budgetMs, files: {}, timeLimitMs: undefined },
     {
       onOutput: (segment) => {
-        for (const { values, failures } of decodeSegments(segment.bytes, segment.lo)) {
-          rows.push(...values)
+        for (const { lo, hi, values, f32, failures } of decodeSegments(segment.bytes, segment.lo)) {
+          rows.push(...(f32 === undefined ? values : rowsOf(f32.numbers, hi - lo)))
           failed += failures.length
         }
         expect(segment.lo + 0).toBe(lo + rows.length - (segment.hi - segment.lo))
@@ -156,8 +156,8 @@ describe('a chunk of a kernel', () => {
     expect(failed).toBe(0)
     expect(made[0]!.launches.slice(0, 3)).toEqual([
       [0, 100],
-      [0, 32],
-      [0, 2],
+      [0, 6],
+      [0, 1],
     ])
   })
 

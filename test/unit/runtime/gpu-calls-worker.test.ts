@@ -122,7 +122,7 @@ describe('a task that calls kernels', () => {
         return process.pid
       }`
     const called = peer.next(FRAME.gpuCall)
-    const { finished } = harness.start(fields, { hi: 2, timeLimitMs: 100 })
+    const { finished } = harness.start(fields, { hi: 2, timeLimitMs: 500 })
     const id = readGpuId(await called)
     const cancelled = peer.next(FRAME.gpuCancel)
     const { values, failures } = await finished
