@@ -6,11 +6,14 @@ import type { Sink } from './sink.ts'
 /** Some finished items in a row: `values[i]` is that of item `lo + i`; a failed item's is null or undefined. */
 export interface ResultBatch {
   readonly lo: number
+  readonly hi: number
   readonly values: readonly unknown[]
   /** Their `index` is the item's number in the job. */
   readonly failures: readonly ItemError[]
   /** Of a kernel: the class of devices that computed them. */
   readonly device?: string
+  /** Of a kernel: the numbers of all items, one after another. */
+  readonly numbers?: Float32Array
 }
 
 export interface LineWriterOptions {
@@ -91,6 +94,7 @@ function unwritten(batch: ResultBatch, from: number): ResultBatch {
   if (batch.lo >= from) return batch
   return {
     lo: from,
+    hi: batch.hi,
     values: batch.values.slice(from - batch.lo),
     failures: batch.failures.filter(({ index }) => index >= from),
   }

@@ -16,8 +16,8 @@ export const MAX_KERNEL_NAME = 128
 export const MAX_AXIS = 2 ** 24
 /** Elements of an output: 1 GiB, which its submitter holds in memory as one array. */
 export const MAX_OUTPUT_ELEMENTS = 2 ** 28
-/** Elements of an array argument: 1 GiB, one file on each peer; gpu.js computes a place in it as i32. */
-export const MAX_ARRAY_ELEMENTS = 2 ** 28
+/** Elements of an array argument: 64 MiB, what travels as one blob from a program to its peer. */
+export const MAX_ARRAY_ELEMENTS = 2 ** 24
 /** Iterations of one loop: a counter that is an f32 stands still beyond. */
 export const MAX_LOOP_ITERATIONS = 2 ** 24
 /** gpu.js ends a loop here, without a word, where loopMaxIterations is not set. */

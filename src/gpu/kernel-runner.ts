@@ -9,6 +9,7 @@ import {
   ABORT_WAIT_MS,
   FIRST_LAUNCH_ELEMENTS,
   LAUNCH_GROWTH,
+  LAUNCH_LIMIT_MS,
   LAUNCH_TARGET_MS,
   LAUNCH_TRIES,
   MAX_KNOWN_KERNELS,
@@ -163,6 +164,14 @@ export class KernelRunner {
   }
 }
 
+function cannotRun({ name }: KernelSpec, cause: MeshError): MeshError {
+  return new MeshError(
+    'ERR_MESH_KERNEL_FAILED',
+    `each launch of the kernel "${name}" ended its process: ${cause.message}`,
+    { cause },
+  )
+}
+
 /** What cannot be read will not get better on another peer. */
 function readSpec(bytes: Uint8Array): KernelSpec {
   try {
@@ -221,14 +230,20 @@ class ChunkLaunches {
       if (!died) throw error
       this.tries += 1
       if (this.tries < LAUNCH_TRIES) return
-      this.tries = 0
+      // Nothing of it ever ran here: it is not these items.
+      if (this.known.largest === 0) throw cannotRun(this.known.spec, error)
+      // What follows may be as bad.
+      this.tries = 1
       this.failItems(count, error)
     }
   }
 
   private launch(lo: number, hi: number): Promise<Launched> {
     const { bundle, files, timeLimitMs } = this.chunk
-    const limit = timeLimitMs === undefined ? {} : { timeLimitMs: timeLimitMs * (hi - lo) }
+    const limit =
+      timeLimitMs === undefined
+        ? {}
+        : { timeLimitMs: Math.min(LAUNCH_LIMIT_MS, timeLimitMs * (hi - lo)) }
     return this.process.launch(
       { spec: this.known.spec, key: bundle.hash, lo, hi, files },
       { signal: this.signal, ...limit },

@@ -46,7 +46,10 @@ export function rewriteKernel(
   let text = ''
   let at = 0
   for (const { start, end, text: replacement } of edits) {
-    text += source.slice(at, start) + replacement
+    const before = source.slice(at, start)
+    // `return-1` must not become `return1`.
+    const joins = /[\w$]$/.test(before) && /^[\w$.]/.test(replacement)
+    text += before + (joins ? ' ' : '') + replacement
     at = end
   }
   return { source: text + source.slice(at), params: [...params, ...offsets], offsets }

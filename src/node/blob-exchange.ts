@@ -2,7 +2,7 @@ import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { BlobHash, PeerId } from '../scheduler/types.ts'
 import type { BlobStore } from '../store/types.ts'
-import { BLOB_FETCH_TIMEOUT_MS, MAX_BLOB_BYTES } from './limits.ts'
+import { BLOB_FETCH_TIMEOUT_MS, BLOB_MIN_BYTES_PER_MS, MAX_BLOB_BYTES } from './limits.ts'
 import type { Transport } from './transport/types.ts'
 
 /** Brings blobs here: each is fetched once however many ask, from the peers most likely to hold it first, and checked against its hash. */
@@ -70,10 +70,12 @@ export class BlobExchange {
     order.delete(transport.self)
     for (const peer of order) {
       if (transport.connection(peer) === undefined) continue
+      const patience = new Patience()
       try {
-        const signal = AbortSignal.timeout(BLOB_FETCH_TIMEOUT_MS)
+        const { signal } = patience
         const found = await transport.fetchBlob(peer, hash, { signal, maxBytes: MAX_BLOB_BYTES })
         if (found === undefined) continue
+        patience.renew(BLOB_FETCH_TIMEOUT_MS + found.sizeBytes / BLOB_MIN_BYTES_PER_MS)
         await this.blobs.write(found.source, { hash, sizeBytes: found.sizeBytes })
         return
       } catch (error) {
@@ -82,6 +84,8 @@ export class BlobExchange {
           peer: peer.slice(0, 8),
           error: String(error),
         })
+      } finally {
+        patience.end()
       }
     }
     throw new MeshError(
@@ -89,5 +93,30 @@ export class BlobExchange {
       `no connected peer holds blob ${hash.slice(0, 8)} (asked ${order.size})`,
       { details: { hash, asked: order.size } },
     )
+  }
+}
+
+/** A time-out that can be set anew: large blobs take longer. */
+class Patience {
+  private readonly controller = new AbortController()
+  private timer: NodeJS.Timeout | undefined
+
+  constructor() {
+    this.renew(BLOB_FETCH_TIMEOUT_MS)
+  }
+
+  get signal(): AbortSignal {
+    return this.controller.signal
+  }
+
+  renew(ms: number): void {
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => {
+      this.controller.abort(new DOMException(`nothing for ${ms} ms`, 'TimeoutError'))
+    }, ms)
+  }
+
+  end(): void {
+    clearTimeout(this.timer)
   }
 }

@@ -33,6 +33,8 @@ export const PREFETCH_PIECES = 4
 
 /** How long a fetch of one blob from one peer may stall before the next peer is asked. */
 export const BLOB_FETCH_TIMEOUT_MS = 30_000
+/** A large blob gets this time and so much more for its size: slower connections are given up. */
+export const BLOB_MIN_BYTES_PER_MS = 100
 /** Largest blob taken from a peer: a result with one value of the largest size, and its neighbours. */
 export const MAX_BLOB_BYTES = 256 * 1024 * 1024
 

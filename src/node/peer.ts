@@ -340,6 +340,7 @@ export class Peer {
   /** Each step is done whatever became of the one before: a full disk must not keep a peer from letting go. */
   private async shutDown(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer)
+    this.gpu.close()
     this.advertiser.close()
     const failures: unknown[] = []
     const step = async (work: () => unknown) => {
@@ -355,7 +356,6 @@ export class Peer {
     }
     this.watch.closeAll()
     await step(() => this.runtime.close())
-    this.gpu.close()
     await step(() => this.kernels.close())
     await step(() => this.calls.close())
     await step(() => this.transportOrNone?.stop())

@@ -130,7 +130,10 @@ export async function importOwnFile(
   meshwork: object,
 ): Promise<OwnFile | undefined> {
   const file = await existing(path)
-  const { code, map } = await build(file)
+  // A data: URL has no neighbours: files beside this one are found by its own.
+  const { code, map } = await build(file, undefined, {
+    'import.meta.url': JSON.stringify(pathToFileURL(file).href),
+  })
   const text = Buffer.from(code).toString()
   if (!text.includes(word)) return undefined
   const before = Reflect.get(globalThis, RUNTIME_SYMBOL) as unknown
@@ -148,11 +151,15 @@ export async function importOwnFile(
 
 type Built = Pick<TaskBundle, 'code' | 'hash' | 'map'>
 
-async function build(file: string, banner?: string): Promise<Built> {
+async function build(
+  file: string,
+  banner?: string,
+  define?: Record<string, string>,
+): Promise<Built> {
   const folder = dirname(file)
   let result: BuildResult<{ write: false }>
   try {
-    result = await runEsbuild(file, folder, banner)
+    result = await runEsbuild(file, folder, banner, define)
   } catch (error) {
     const errors = (error as Partial<BuildFailure>).errors
     if (errors === undefined || errors.length === 0) throw error
@@ -173,6 +180,7 @@ async function runEsbuild(
   file: string,
   folder: string,
   banner: string | undefined,
+  define: Record<string, string> = {},
 ): Promise<BuildResult<{ write: false }>> {
   const esbuild = await import('esbuild')
   return await esbuild.build({
@@ -194,6 +202,7 @@ async function runEsbuild(
     logLevel: 'silent',
     loader: { '.wasm': 'binary', '.txt': 'text', '.bin': 'binary' },
     plugins: [bundlePlugin],
+    define,
     ...(banner === undefined ? {} : { banner: { js: banner } }),
   })
 }

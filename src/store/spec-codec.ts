@@ -28,6 +28,7 @@ export function jobIdOf(spec: JobSpec): JobId {
 /** `[1, task, input, options, nonce]` */
 export function specValue(spec: JobSpec): CborValue[] {
   if (spec.v !== SPEC_VERSION) throw protocolError(`job spec has version ${spec.v}`)
+  checkItems(spec.task, spec.input)
   return [
     SPEC_VERSION,
     taskValue(spec.task),
@@ -42,13 +43,25 @@ export function readSpec(reader: CborReader): JobSpec {
   if (reader.uint('job spec version') !== SPEC_VERSION) {
     throw protocolError('job spec has an unknown version')
   }
+  const task = readTask(reader)
+  const input = readInput(reader)
+  checkItems(task, input)
   return {
     v: SPEC_VERSION,
-    task: readTask(reader),
-    input: readInput(reader),
+    task,
+    input,
     options: readOptions(reader),
     nonce: reader.hex('nonce', 16),
   }
+}
+
+/** A kernel's items are those of its output: elements, or rows along x. */
+function checkItems(task: JobTask, input: JobInput): void {
+  if (task.kind !== 'kernel') return
+  const [x = 0, y, z = 1] = task.output
+  const items = y === undefined ? x : y * z
+  if (input.kind === 'range' && input.start === 0 && input.count === items) return
+  throw protocolError(`the items of a kernel of ${task.output.join(' x ')} are 0..${items}`)
 }
 
 function taskValue(task: JobTask): CborValue[] {

@@ -220,7 +220,7 @@ describe('a task that calls kernels on peers without a GPU', () => {
     const job = await mesh.submit<number, number[]>(
       file,
       { range: [0, 3] },
-      { chunkSize: 3, timeLimit: 2, args: { mode: 'spin', rounds: 15_000_000 } },
+      { chunkSize: 3, timeLimit: 4, args: { mode: 'spin', rounds: 15_000_000 } },
     )
     expect(await job.wait()).toMatchObject({ state: 'finished', failed: 1 })
     expect(await job.failures()).toMatchObject([{ index: 1, code: 'ERR_MESH_TIME_LIMIT' }])

@@ -24,7 +24,7 @@ it('docs/kernels.md lists the functions and numbers of Math that there are', () 
 it('docs/kernels.md names the limits that there are', () => {
   const limits = [MAX_SOURCE_CHARS, MAX_AXIS, MAX_OUTPUT_ELEMENTS, MAX_LOOP_ITERATIONS]
   for (const limit of limits) expect(page).toContain(spaced(limit))
-  expect(MAX_ARRAY_ELEMENTS).toBe(MAX_OUTPUT_ELEMENTS)
+  expect(page).toContain(`| elements of one array | ${spaced(MAX_ARRAY_ELEMENTS)}`)
   expect(page).toContain(`| arguments | ${MAX_ARGS};`)
   expect(page).toContain(`| constants | ${MAX_CONSTANTS} |`)
   expect(page).toContain(`characters, ${MAX_DEPTH} deep`)
