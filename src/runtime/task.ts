@@ -26,8 +26,8 @@ export interface SchemaIssue {
 /** Kernels as a step of ordinary code: the peer computes them, on its GPU or on its CPU. */
 export interface TaskGpu {
   /**
-   * Computes all elements of a kernel, f32. Calls of one worker run one after another. A kernel that is called again
-   * with the same arguments is not compiled again, and an array that is given again is not sent again.
+   * Computes all elements of a kernel, f32. Calls of one worker run one after another. What was compiled for a kernel
+   * serves its next call, whatever its arguments hold, and an array that is given again is not sent again.
    *
    * The call ends when ctx.signal aborts, and then rejects with its reason. Arrays are read when the call's turn comes: leave them
    * unchanged until it resolves.

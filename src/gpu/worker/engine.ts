@@ -28,7 +28,7 @@ export type PlanArgument = ArrayArgument | NumberArgument | OffsetArgument
 
 /** A kernel, checked and rewritten: what a back end compiles. */
 export interface Plan {
-  /** One compiled kernel is kept for it. */
+  /** One compiled kernel is kept for it: for all kernels that differ in numbers and in what arrays hold alone. */
   readonly key: string
   readonly name: string
   readonly source: string

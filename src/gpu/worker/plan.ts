@@ -20,14 +20,14 @@ export class Planner {
       invariant(Buffer.compare(known.spec, spec) === 0, 'two kernels have one key')
       return known.plan
     }
-    const plan = planKernel(key, decodeKernelSpec(spec))
+    const plan = planKernel(decodeKernelSpec(spec))
     this.plans.set(key, { plan, spec })
     if (this.plans.size > MAX_KERNELS) this.plans.delete(this.plans.keys().next().value!)
     return plan
   }
 }
 
-function planKernel(key: string, spec: KernelSpec): Plan {
+function planKernel(spec: KernelSpec): Plan {
   const checked = checkKernelSource(spec.source, spec)
   const { source, params, offsets } = rewriteKernel(checked, spec)
   const own: PlanArgument[] = spec.args.map((arg, i) => {
@@ -38,7 +38,7 @@ function planKernel(key: string, spec: KernelSpec): Plan {
   const added: PlanArgument[] = offsets.map((name, axis) => ({ kind: 'offset', name, axis }))
   const args = [...own, ...added]
   return {
-    key,
+    key: keyOf(source, spec),
     name: spec.name,
     source,
     output: spec.output,
@@ -51,6 +51,18 @@ function planKernel(key: string, spec: KernelSpec): Plan {
       onRequestFallback: refuseFallback,
     },
   }
+}
+
+/** What is compiled: all of a kernel but its numbers and what its arrays hold, which each launch brings. */
+function keyOf(source: string, { output, constants, args, loopMaxIterations }: KernelSpec): string {
+  const shapes = args.map((arg) => (arg.kind === 'array' ? [...arg.size, arg.perItem] : 0))
+  return JSON.stringify([
+    source,
+    output,
+    Object.entries(constants).sort(),
+    shapes,
+    loopMaxIterations,
+  ])
 }
 
 const ARGUMENT_TYPES: Readonly<Record<PlanArgument['kind'], ArgumentType>> = {

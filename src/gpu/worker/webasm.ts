@@ -49,16 +49,18 @@ export class WebasmEngine implements Engine {
     const { plan, boxes, files } = launch
     const needed = Math.max(...boxes.map((box) => box.extent.at(-1)!))
     let kernel = this.kernels.get(plan.key)
-    const isWarm = kernel !== undefined && kernel.room >= needed
-    if (kernel === undefined || !isWarm) {
+    const isCompiled = kernel !== undefined && kernel.room >= needed
+    if (kernel === undefined || !isCompiled) {
       this.kernels.drop(plan.key)
       const room = roomFor(plan, needed)
       this.kernels.makeRoom(bytesFor(plan, room), new Set())
-      kernel = new WasmKernel(this.gpu, plan, room, files)
+      kernel = new WasmKernel(this.gpu, plan, room)
       this.kernels.add(plan.key, kernel)
     }
     const ready = kernel
-    return { isWarm, run: async (box) => ready.run(box, files) }
+    const uploaded = ready.load(plan, files)
+    const isWarm = isCompiled && uploaded === 0
+    return { isWarm, run: async (box) => ready.run(plan, box, files) }
   }
 }
 
@@ -88,31 +90,41 @@ function bytesFor(plan: Plan, steps: number): number {
 class WasmKernel {
   readonly room: number
   readonly bytes: number
-  private readonly plan: Plan
+  /** Hashes of the shared arrays that it holds, by argument. */
+  private readonly held = new Map<string, string>()
   private readonly compiled: GpuKernelFunction
   private readonly entry: WasmModuleEntry
 
-  constructor(gpu: GpuJs, plan: Plan, room: number, files: Readonly<Record<string, string>>) {
-    this.plan = plan
+  constructor(gpu: GpuJs, plan: Plan, room: number) {
     this.room = room
     this.compiled = compile(gpu, plan, room)
     try {
       this.entry = entryOf(this.compiled, plan)
       this.bytes = this.entry.memory.buffer.byteLength
-      for (const arg of plan.args) {
-        if (arg.kind === 'number') this.entry.f32[this.slot(arg.name)] = arg.value
-        if (arg.kind !== 'array' || arg.perItem) continue
-        const bytes = elementsOf(arg.size) * ELEMENT_BYTES
-        fillArray(arg.name, files[arg.hash], bytes, 0, this.region(arg, bytes))
-      }
     } catch (error) {
       this.compiled.destroy()
       throw error
     }
   }
 
-  run(box: Box, files: Readonly<Record<string, string>>): Uint8Array {
-    const { entry, plan } = this
+  /** Numbers, and those shared arrays that are not there yet; says how many that were. */
+  load(plan: Plan, files: Readonly<Record<string, string>>): number {
+    let uploaded = 0
+    for (const arg of plan.args) {
+      if (arg.kind === 'number') this.entry.f32[this.slot(arg.name)] = arg.value
+      if (arg.kind !== 'array' || arg.perItem || this.held.get(arg.name) === arg.hash) continue
+      const bytes = elementsOf(arg.size) * ELEMENT_BYTES
+      // Half an array is none.
+      this.held.delete(arg.name)
+      fillArray(arg.name, files[arg.hash], bytes, 0, this.region(arg, bytes))
+      this.held.set(arg.name, arg.hash)
+      uploaded++
+    }
+    return uploaded
+  }
+
+  run(plan: Plan, box: Box, files: Readonly<Record<string, string>>): Uint8Array {
+    const { entry } = this
     for (const arg of plan.args) {
       if (arg.kind === 'offset') entry.i32[this.slot(arg.name)] = box.offset[arg.axis]!
       if (arg.kind !== 'array' || !arg.perItem) continue

@@ -83,7 +83,7 @@ export class WebgpuEngine implements Engine {
     const run = async (box: Box): Promise<Uint8Array> => {
       this.kernels.makeRoom(0, new Set([plan.key]))
       try {
-        return await this.guarded(plan, () => ready.run(box, this.arrays, files))
+        return await this.guarded(plan, () => ready.run(plan, box, this.arrays, files))
       } catch (error) {
         // Its buffers may be those that could not be made.
         this.kernels.drop(plan.key)
@@ -176,11 +176,12 @@ class DeviceKernel {
   }
 
   async run(
+    plan: Plan,
     box: Box,
     arrays: DeviceArrays,
     files: Readonly<Record<string, string>>,
   ): Promise<Uint8Array> {
-    const args = this.plan.args.map((arg) => {
+    const args = plan.args.map((arg) => {
       if (arg.kind === 'number') return arg.value
       if (arg.kind === 'offset') return box.offset[arg.axis]!
       if (arg.perItem) return this.upload(arg, box, files[arg.hash])

@@ -102,24 +102,27 @@ describe('the GPU process', () => {
 
   it('runs a kernel whose arrays grow past what it had room for', async () => {
     const { gpu, bench } = setUp()
-    const rows = 48
+    const rows = 30
     const inner = 512 * 1024
     const data = new Float32Array(rows * inner).map((_, i) => (i % inner === 7 ? i / inner : 0))
     const launch = bench.given({
       name: 'wide-rows',
-      kernel: 'function (a) { return a[this.thread.x][7] * 2; }',
+      kernel: 'function (a, b) { return a[this.thread.x][7] + b[this.thread.x][7]; }',
       output: [rows],
-      // 2 MiB an item: 31 of them fit into the room of a kernel that was compiled for few.
-      args: [{ data, size: [inner, rows], perItem: true }],
+      // 4 MiB an item: 15 of them fit into the room of a kernel that was compiled for few.
+      args: [
+        { data, size: [inner, rows], perItem: true },
+        { data, size: [inner, rows], perItem: true },
+      ],
     })
-    const few = await gpu.launch({ ...launch, lo: 40, hi: 42 })
-    expect(floats(few.bytes)[1]).toBeCloseTo(2 * (41 + 7 / inner), 4)
+    const few = await gpu.launch({ ...launch, lo: 20, hi: 22 })
+    expect(floats(few.bytes)[1]).toBeCloseTo(2 * (21 + 7 / inner), 4)
     const all = await gpu.launch(launch)
     expect(all.preparedMs).toBeGreaterThan(0)
-    expect(Buffer.compare(all.bytes.subarray(160, 168), few.bytes)).toBe(0)
-    const some = await gpu.launch({ ...launch, lo: 5, hi: 45 })
+    expect(Buffer.compare(all.bytes.subarray(80, 88), few.bytes)).toBe(0)
+    const some = await gpu.launch({ ...launch, lo: 5, hi: 28 })
     expect(some.preparedMs).toBe(0)
-    expect(Buffer.compare(some.bytes, all.bytes.subarray(20, 180))).toBe(0)
+    expect(Buffer.compare(some.bytes, all.bytes.subarray(20, 112))).toBe(0)
   })
 
   it('says why there is no GPU, and does not start a process for each launch then', async () => {
