@@ -71,15 +71,27 @@ export class CallArrays {
       throw new MeshError('ERR_MESH_PROTOCOL', 'an array of a kernel call has another hash')
     }
     try {
-      const path = join(await this.ownFolder(), name)
-      await writeFile(path, bytes, { mode: 0o600 })
-      return path
+      return await this.put(name, bytes)
     } catch (error) {
       throw new MeshError(
         'ERR_MESH_KERNEL_FAILED',
         `an array of the kernel call cannot be written on this peer: ${(error as Error).message}`,
         { cause: error },
       )
+    }
+  }
+
+  /** A cleaner of the temp folder may have taken ours. */
+  private async put(name: string, bytes: Uint8Array): Promise<string> {
+    for (let tries = 0; ; tries++) {
+      const path = join(await this.ownFolder(), name)
+      try {
+        await writeFile(path, bytes, { mode: 0o600 })
+        return path
+      } catch (error) {
+        if (tries > 0 || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+        this.folder = undefined
+      }
     }
   }
 

@@ -92,11 +92,17 @@ class WorkerCaller implements WorkerCalls {
         this.call(payload)
         return undefined
       case FRAME.gpuCancel:
-        this.calls.get(readGpuId(payload))?.stop.abort()
+        this.cancel(readGpuId(payload))
         return undefined
       default:
         throw wrong(`a report of type ${type}`)
     }
+  }
+
+  /** It counts no more. */
+  private cancel(id: number): void {
+    this.calls.get(id)?.stop.abort()
+    this.calls.delete(id)
   }
 
   close(): void {

@@ -8,12 +8,16 @@ import { decodeKernelSpec } from './kernel-codec.ts'
 import {
   ABORT_WAIT_MS,
   FIRST_LAUNCH_ELEMENTS,
+  FIRST_TRIES,
   LAUNCH_GROWTH,
   LAUNCH_LIMIT_MS,
   LAUNCH_TARGET_MS,
   LAUNCH_TRIES,
+  MAX_BARREN,
   MAX_KNOWN_KERNELS,
   MAX_LAUNCH_BYTES,
+  MAX_LAUNCH_PLANES,
+  MAX_LAUNCH_ROWS,
   RETRY_SHARE,
 } from './limits.ts'
 import { createKernelProcess } from './process.ts'
@@ -164,10 +168,32 @@ export class KernelRunner {
   }
 }
 
+/** Items of one launch: what any WebGPU device counts along y and z, and what a launch may move. */
+function mostItems({ output, args }: KernelSpec): number {
+  let bytes = 4 * rowOf(output)
+  for (const arg of args) {
+    if (arg.kind !== 'array' || !arg.perItem) continue
+    // Its outermost axis is the output's; in 3-D an item is one of the rows of a plane.
+    const inner = arg.size.slice(0, -1).reduce((product, extent) => product * extent, 1)
+    bytes += (4 * inner) / (output[2] === undefined ? 1 : (output[1] ?? 1))
+  }
+  const [, y, z] = output
+  const counted =
+    y === undefined ? Infinity : z === undefined ? MAX_LAUNCH_ROWS : MAX_LAUNCH_PLANES * y
+  return Math.max(1, Math.min(counted, Math.floor(MAX_LAUNCH_BYTES / bytes)))
+}
+
+/** Failures that one item may cause; the same codes tell of a machine that cannot compute at all. */
+const NARROWED: ReadonlySet<string> = new Set([
+  'ERR_MESH_WORKER_DIED',
+  'ERR_MESH_TIME_LIMIT',
+  'ERR_MESH_KERNEL_FAILED',
+])
+
 function cannotRun({ name }: KernelSpec, cause: MeshError): MeshError {
   return new MeshError(
     'ERR_MESH_KERNEL_FAILED',
-    `each launch of the kernel "${name}" ended its process: ${cause.message}`,
+    `no launch of the kernel "${name}" succeeds here: ${cause.message}`,
     { cause },
   )
 }
@@ -188,7 +214,11 @@ class ChunkLaunches {
   elapsedMs = 0
   outputBytes = 0
   private failed = 0
+  /** Launches in a row that failed, and items in a row that were given up. */
   private tries = 0
+  private barren = 0
+  /** How far launches are narrowed down: RETRY_SHARE to this power. */
+  private narrow = 0
   private readonly chunk: KernelChunk
   private readonly known: Known
   private readonly hooks: ChunkHooks
@@ -214,26 +244,27 @@ class ChunkLaunches {
     return { reached: this.reached, failed: this.failed, elapsedMs: this.elapsedMs, ended }
   }
 
-  /** The next launch; one that ended its process is tried again with less, then its items fail. */
+  /** The next launch. One that ends its process, or reads where it must not, is narrowed down until the item to blame fails alone. */
   async next(): Promise<void> {
     const lo = this.reached
     const count = this.count()
     const startedAt = performance.now()
     try {
       const launched = await this.launch(lo, lo + count)
-      this.tries = 0
+      this.tries = this.barren = 0
+      this.narrow = Math.max(0, this.narrow - 1)
       this.learn(count, launched, performance.now() - startedAt)
       this.emit(lo + count, 0, encodeF32Segment(count, launched.bytes, launched.deviceClass))
     } catch (error) {
-      const died =
-        isMeshError(error, 'ERR_MESH_WORKER_DIED') || isMeshError(error, 'ERR_MESH_TIME_LIMIT')
-      if (!died) throw error
+      if (!isMeshError(error) || !NARROWED.has(error.code)) throw error
       this.tries += 1
-      if (this.tries < LAUNCH_TRIES) return
-      // Nothing of it ever ran here: it is not these items.
-      if (this.known.largest === 0) throw cannotRun(this.known.spec, error)
-      // What follows may be as bad.
-      this.tries = 1
+      this.narrow += 1
+      // Nothing of it ever ran here, or nothing does any more: it is not these items.
+      const never = this.known.largest === 0 && this.tries >= FIRST_TRIES
+      if (never || this.barren >= MAX_BARREN) throw cannotRun(this.known.spec, error)
+      if (count > 1 || this.tries < LAUNCH_TRIES) return
+      this.tries = 0
+      this.barren += 1
       this.failItems(count, error)
     }
   }
@@ -255,14 +286,14 @@ class ChunkLaunches {
     const { spec, perMs, largest } = this.known
     const { hi, budgetMs } = this.chunk
     const row = rowOf(spec.output)
+    const most = mostItems(spec)
     const leftMs = Math.min(LAUNCH_TARGET_MS, budgetMs - this.elapsedMs)
     const wanted =
       perMs === undefined
         ? Math.ceil(FIRST_LAUNCH_ELEMENTS / row)
         : Math.min(Math.floor(perMs * leftMs), largest * LAUNCH_GROWTH)
-    const most = Math.max(1, Math.floor(MAX_LAUNCH_BYTES / (4 * row)))
     const usual = Math.min(hi - this.reached, most, Math.max(1, wanted))
-    return Math.max(1, Math.floor(usual * RETRY_SHARE ** this.tries))
+    return Math.max(1, Math.floor(usual * RETRY_SHARE ** this.narrow))
   }
 
   private learn(count: number, { elapsedMs, preparedMs }: Launched, wallMs: number): void {

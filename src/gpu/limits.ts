@@ -61,8 +61,11 @@ export const FIRST_LAUNCH_ELEMENTS = 4096
 export const LAUNCH_GROWTH = 16
 /** Launches are made to last so long: their cost does not show, and a chunk that is aborted ends soon. */
 export const LAUNCH_TARGET_MS = 500
-/** A launch that ended its process is tried so often, each time with so much of it; then its items fail. */
+/** A launch that fails is tried again with so much of it, until one item has failed so often alone with what was before. */
 export const LAUNCH_TRIES = 3
+/** The first launches of a kernel: when so many fail in a row, it does not run here. So it is when so many items fail one after another. */
+export const FIRST_TRIES = 5
+export const MAX_BARREN = 4
 export const RETRY_SHARE = 1 / 16
 /** An aborted chunk lets its launch end for so long before its process is killed. */
 export const ABORT_WAIT_MS = 1000
@@ -70,3 +73,7 @@ export const ABORT_WAIT_MS = 1000
 export const CALL_TRIES = 2
 /** Kernels whose specification and rate are remembered. */
 export const MAX_KNOWN_KERNELS = 64
+
+/** WebGPU promises 65 535 workgroups along an axis; gpu.js gives one 8 rows, or 1 plane. */
+export const MAX_LAUNCH_ROWS = 65_535 * 8
+export const MAX_LAUNCH_PLANES = 65_535

@@ -19,7 +19,15 @@ import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { MissingInputs } from './input-loss.ts'
 import type { Inputs } from './inputs.ts'
-import { CHUNK_RETRY_MS, KERNEL_RETRY_MS, KERNEL_TRIES, MAX_FAILED_AT_ONCE } from './limits.ts'
+import {
+  CHUNK_RETRY_MS,
+  KERNEL_RETRY_MS,
+  KERNEL_TRIES,
+  KERNEL_TRIES_AMONG_OTHERS,
+  KERNEL_WAIT_MS,
+  MAX_FAIL_MESSAGE,
+  MAX_FAILED_AT_ONCE,
+} from './limits.ts'
 import type { LogRings } from './log-rings.ts'
 import { isDiskFull, placeOutput } from './placing.ts'
 import type { Transport } from './transport/types.ts'
@@ -65,8 +73,8 @@ export interface ChunkRunnerParts {
 export class ChunkRunner {
   private readonly parts: ChunkRunnerParts
   private readonly chunks = new Map<number, Chunk>()
-  /** Chunks in a row that failed here as a whole, by kernel job. */
-  private readonly kernelTries = new Map<JobId, number>()
+  /** How often chunks failed here as a whole since one succeeded, by kernel job, and until when it is left alone. */
+  private readonly kernelFaults = new Map<JobId, { tries: number; waitUntil: number }>()
   /** Outputs on their way to a keeper, by chunk. */
   private readonly placing = new Map<number, Promise<void>>()
 
@@ -117,30 +125,44 @@ export class ChunkRunner {
   }
 
   /**
-   * It may be this machine that cannot compute it: no memory, no process, too few buffers. The others get time to take what is here before
-   * items fail for good.
+   * It may be this machine that cannot compute it: no memory, no process, too few buffers, another version of the rules. The others get time
+   * to take what is here before items fail for good.
    */
   private kernelFailed(effect: StartChunk, chunk: Chunk, error: MeshError): void {
-    const tries = (this.kernelTries.get(effect.job) ?? 0) + 1
-    if (tries > KERNEL_TRIES) {
-      this.kernelTries.delete(effect.job)
-      this.failAll(effect, chunk, error)
+    const now = performance.now()
+    const before = this.kernelFaults.get(effect.job) ?? { tries: 0, waitUntil: 0 }
+    // Chunks that ran side by side fail together: that is one try.
+    if (now < before.waitUntil) {
+      this.giveBack(effect.chunk, before.waitUntil - now)
       return
     }
-    this.kernelTries.set(effect.job, tries)
+    const tries = before.tries + 1
+    const invalid = error.code === 'ERR_MESH_KERNEL_INVALID'
+    const alone = this.parts.transport().connected().length === 0
+    const most = alone || invalid ? KERNEL_TRIES : KERNEL_TRIES_AMONG_OTHERS
+    if (tries > most) {
+      this.kernelFaults.set(effect.job, { tries: most, waitUntil: 0 })
+      // What is wrong with the kernel itself is so for all of the chunk.
+      if (invalid) this.failRange(effect, effect.hi, error)
+      else this.failAll(effect, chunk, error)
+      return
+    }
+    const waitMs = Math.min(KERNEL_WAIT_MS, KERNEL_RETRY_MS * 2 ** (tries - 1))
+    this.kernelFaults.set(effect.job, { tries, waitUntil: now + waitMs })
     if (tries === 1) this.parts.warn(`a kernel does not run here: ${error.message}`)
-    this.giveBack(effect.chunk, KERNEL_RETRY_MS * 2 ** (tries - 1))
+    this.giveBack(effect.chunk, waitMs)
   }
 
   /** Input that is on no peer any more: the items that need it FAIL; a DONE from a side of the mesh that has it beats that. */
-  private loseInput({ chunk, hi }: StartChunk, error: MeshError): void {
-    this.chunks.delete(chunk)
+  private loseInput(effect: StartChunk, error: MeshError): void {
     const end = error.details.hi
-    const lost = {
-      hi: typeof end === 'number' ? Math.min(hi, end) : hi,
-      code: error.code,
-      message: error.message,
-    }
+    this.failRange(effect, typeof end === 'number' ? Math.min(effect.hi, end) : effect.hi, error)
+  }
+
+  /** FAIL for the chunk's items up to `hi`, one entry of the log. */
+  private failRange({ chunk }: StartChunk, hi: number, { code, message }: MeshError): void {
+    this.chunks.delete(chunk)
+    const lost = { hi, code, message: message.slice(0, MAX_FAIL_MESSAGE) }
     this.parts.dispatch({ type: 'chunkReturned', chunk, retryMs: 0, lost })
   }
 
@@ -298,7 +320,7 @@ export class ChunkRunner {
   private end(effect: StartChunk, chunk: Chunk, outcome: ChunkOutcome): void {
     chunk.handle = undefined
     chunk.ended = true
-    if (chunk.failed === 0) this.kernelTries.delete(effect.job)
+    if (chunk.failed === 0) this.kernelFaults.delete(effect.job)
     const inline =
       outcome.reached > effect.lo && chunk.sizeBytes <= MAX_INLINE_BYTES
         ? concatBytes(chunk.parts)

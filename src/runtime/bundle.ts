@@ -119,6 +119,9 @@ export interface OwnFile {
   readonly map: string
 }
 
+/** Files that importOwnFile has run. */
+let ownFiles = 0
+
 /**
  * A file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not, and when it fails there:
  * bundleTaskFile runs it in a process of its own, and says why. What it imports from 'meshwork' is `meshwork`.
@@ -139,7 +142,9 @@ export async function importOwnFile(
   const before = Reflect.get(globalThis, RUNTIME_SYMBOL) as unknown
   Reflect.set(globalThis, RUNTIME_SYMBOL, meshwork)
   try {
-    const url = `data:text/javascript;base64,${Buffer.from(code).toString('base64')}`
+    // Run anew each time: what it reads may have changed.
+    ownFiles += 1
+    const url = `data:text/javascript;base64,${Buffer.from(code).toString('base64')}#${ownFiles}`
     return { exports: (await import(url)) as Record<string, unknown>, text, map }
   } catch (cause) {
     if (isMeshError(cause)) throw cause

@@ -135,11 +135,11 @@ function grantShare(core: Core, run: JobRun, thief: Thief): boolean {
   const thiefRate =
     rate !== undefined && Number.isFinite(rate) && rate > 0 ? rate / 1000 / grain : undefined
   const victimRate = perMs === undefined ? undefined : (perMs * self.slots) / grain
+  const task = run.fold.spec?.task
   let others = 0
   for (const peer of core.peers.values()) {
-    if (peer.slots > 0 && peer.peer !== thief.peer) others += 1
+    if (powerFor(peer, task) > 0 && peer.peer !== thief.peer) others += 1
   }
-  const task = run.fold.spec?.task
   const grains = stealShare({
     left: Math.ceil(run.todo.size / grain),
     victimRate,

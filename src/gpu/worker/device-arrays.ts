@@ -55,8 +55,10 @@ export class DeviceArrays {
     const inUse = new Set(args.map((arg) => arg.hash))
     let uploaded = 0
     for (const arg of args) {
-      if (this.kept.get(arg.hash) !== undefined) continue
       const bytes = elementsOf(arg.size) * ELEMENT_BYTES
+      // The same bytes under another size are another array.
+      if (this.kept.get(arg.hash)?.bytes === bytes) continue
+      this.kept.drop(arg.hash)
       this.kept.makeRoom(bytes, inUse)
       const buffer = new DeviceBuffer(this.context.device, bytes, (target) =>
         fillArray(arg.name, files[arg.hash], bytes, 0, target),

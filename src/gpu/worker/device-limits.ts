@@ -15,13 +15,13 @@ export interface DeviceLimits {
   readonly maxComputeWorkgroupsPerDimension: number
 }
 
-/** @throws ERR_MESH_KERNEL_INVALID */
+/** @throws ERR_MESH_KERNEL_FAILED: another device may have room for it */
 export function checkDeviceLimits(plan: Plan, boxes: readonly Box[], limits: DeviceLimits): void {
   const arrays = arrayArguments(plan)
   // The output takes one more.
   const buffers = limits.maxStorageBuffersPerShaderStage - 1
   if (arrays.length > buffers) {
-    throw invalid(
+    throw tooMuch(
       `the kernel ${plan.name} takes ${arrays.length} arrays, and this device ${buffers} at most: put some of them into one array`,
     )
   }
@@ -31,7 +31,7 @@ export function checkDeviceLimits(plan: Plan, boxes: readonly Box[], limits: Dev
     const bytes = arg.perItem ? Math.max(...boxes.map((box) => sliceOf(arg, box).bytes)) : whole
     if (bytes > maxBytes) {
       const remedy = arg.perItem ? 'launch fewer items at once' : 'split it, or make it perItem'
-      throw invalid(
+      throw tooMuch(
         `the array ${arg.name} needs ${bytes} bytes, and this device takes ${maxBytes} in one buffer: ${remedy}`,
       )
     }
@@ -42,7 +42,7 @@ export function checkDeviceLimits(plan: Plan, boxes: readonly Box[], limits: Dev
 function checkBox(plan: Plan, box: Box, maxBytes: number, maxGroups: number): void {
   const bytes = elementsOf(box.extent) * ELEMENT_BYTES
   if (bytes > maxBytes) {
-    throw invalid(
+    throw tooMuch(
       `${bytes} bytes of output are more than the ${maxBytes} that this device takes in one buffer: launch fewer items at once`,
     )
   }
@@ -53,12 +53,12 @@ function checkBox(plan: Plan, box: Box, maxBytes: number, maxGroups: number): vo
   box.extent.forEach((extent, axis) => {
     const group = groups[axis]!
     if (Math.ceil(extent / group) <= most) return
-    throw invalid(
+    throw tooMuch(
       `an output of ${extent} along ${AXES[axis]} is more than the ${most * group} that this device computes at once: ${axis === plan.output.length - 1 ? 'launch fewer items at once' : 'make that axis the last one'}`,
     )
   })
 }
 
-function invalid(message: string): MeshError {
-  return new MeshError('ERR_MESH_KERNEL_INVALID', message)
+function tooMuch(message: string): MeshError {
+  return new MeshError('ERR_MESH_KERNEL_FAILED', message)
 }

@@ -32,7 +32,7 @@ describe.skipIf(SWIFTSHADER === undefined)(
         const { bytes } = await gpu.launch(sumOf(11))
         expect([...floats(bytes)]).toEqual([55, 165, 275])
         await expect(gpu.launch(sumOf(12))).rejects.toMatchObject({
-          code: 'ERR_MESH_KERNEL_INVALID',
+          code: 'ERR_MESH_KERNEL_FAILED',
           message: expect.stringContaining('takes 12 arrays, and this device 11 at most'),
         })
       } finally {

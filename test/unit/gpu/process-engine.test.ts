@@ -113,7 +113,7 @@ describe('the limits of a device', () => {
       checkDeviceLimits(planOf('', output, args), boxesOf(output, lo, hi ?? items), limits)
       return 'fits'
     } catch (error) {
-      if (isMeshError(error, 'ERR_MESH_KERNEL_INVALID')) return error.message
+      if (isMeshError(error, 'ERR_MESH_KERNEL_FAILED')) return error.message
       throw error
     }
   }
