@@ -35,6 +35,8 @@ export interface KernelChunk {
   readonly files: Readonly<Record<string, string>>
   /** Milliseconds one item may take. */
   readonly timeLimitMs: number | undefined
+  /** What the JOB says of the kernel. */
+  readonly task: { readonly output: readonly number[]; readonly requiresGpu: boolean }
 }
 
 export interface KernelRunnerOptions {
@@ -130,7 +132,7 @@ export class KernelRunner {
     }
   }
 
-  private async knownOf({ bundle, lo, hi }: KernelChunk): Promise<Known> {
+  private async knownOf({ bundle, lo, hi, task }: KernelChunk): Promise<Known> {
     let known = this.known.get(bundle.hash)
     if (known === undefined) {
       const spec = readSpec(await readFile(bundle.path))
@@ -143,11 +145,13 @@ export class KernelRunner {
       if (this.known.size <= MAX_KNOWN_KERNELS) break
       this.known.delete(oldest)
     }
-    const items = itemsOf(known.spec.output)
-    if (hi <= items) return known
+    const { output, requiresGpu } = known.spec
+    const items = itemsOf(output)
+    const agrees = task.output.join() === output.join() && task.requiresGpu === requiresGpu
+    if (hi <= items && agrees) return known
     throw new MeshError(
       'ERR_MESH_KERNEL_INVALID',
-      `the job has items ${lo}..${hi}, but the output of its kernel "${known.spec.name}" has ${items}`,
+      `the job has items ${lo}..${hi} of an output ${task.output.join(' x ')}, but that of its kernel "${known.spec.name}" is ${output.join(' x ')}: ${items} items`,
     )
   }
 

@@ -23,8 +23,7 @@ import {
   CHUNK_RETRY_MS,
   KERNEL_RETRY_MS,
   KERNEL_TRIES,
-  KERNEL_TRIES_AMONG_OTHERS,
-  KERNEL_WAIT_MS,
+  KERNEL_UNFIT_MS,
   MAX_FAIL_MESSAGE,
   MAX_FAILED_AT_ONCE,
 } from './limits.ts'
@@ -74,7 +73,10 @@ export class ChunkRunner {
   private readonly parts: ChunkRunnerParts
   private readonly chunks = new Map<number, Chunk>()
   /** How often chunks failed here as a whole since one succeeded, by kernel job, and until when it is left alone. */
-  private readonly kernelFaults = new Map<JobId, { tries: number; waitUntil: number }>()
+  private readonly kernelFaults = new Map<
+    JobId,
+    { readonly tries: number; readonly waitUntil: number; readonly handedOn: boolean }
+  >()
   /** Outputs on their way to a keeper, by chunk. */
   private readonly placing = new Map<number, Promise<void>>()
 
@@ -130,25 +132,28 @@ export class ChunkRunner {
    */
   private kernelFailed(effect: StartChunk, chunk: Chunk, error: MeshError): void {
     const now = performance.now()
-    const before = this.kernelFaults.get(effect.job) ?? { tries: 0, waitUntil: 0 }
+    const before = this.kernelFaults.get(effect.job) ?? { tries: 0, waitUntil: 0, handedOn: false }
     // Chunks that ran side by side fail together: that is one try.
     if (now < before.waitUntil) {
       this.giveBack(effect.chunk, before.waitUntil - now)
       return
     }
     const tries = before.tries + 1
-    const invalid = error.code === 'ERR_MESH_KERNEL_INVALID'
-    const alone = this.parts.transport().connected().length === 0
-    const most = alone || invalid ? KERNEL_TRIES : KERNEL_TRIES_AMONG_OTHERS
-    if (tries > most) {
-      this.kernelFaults.set(effect.job, { tries: most, waitUntil: 0 })
-      // What is wrong with the kernel itself is so for all of the chunk.
-      if (invalid) this.failRange(effect, effect.hi, error)
-      else this.failAll(effect, chunk, error)
+    if (tries > KERNEL_TRIES) {
+      const others = this.parts.transport().connected().length > 0
+      this.kernelFaults.set(effect.job, { tries: KERNEL_TRIES, waitUntil: 0, handedOn: true })
+      if (others && before.handedOn !== true) {
+        // The others get all of it; what comes back after that nobody could run.
+        this.giveBack(effect.chunk)
+        this.parts.dispatch({ type: 'unfit', job: effect.job, ms: KERNEL_UNFIT_MS })
+      } else if (error.code === 'ERR_MESH_KERNEL_INVALID') {
+        // What is wrong with the kernel itself is so for all of the chunk.
+        this.failRange(effect, effect.hi, error)
+      } else this.failAll(effect, chunk, error)
       return
     }
-    const waitMs = Math.min(KERNEL_WAIT_MS, KERNEL_RETRY_MS * 2 ** (tries - 1))
-    this.kernelFaults.set(effect.job, { tries, waitUntil: now + waitMs })
+    const waitMs = KERNEL_RETRY_MS * 2 ** (tries - 1)
+    this.kernelFaults.set(effect.job, { ...before, tries, waitUntil: now + waitMs })
     if (tries === 1) this.parts.warn(`a kernel does not run here: ${error.message}`)
     this.giveBack(effect.chunk, waitMs)
   }
@@ -251,9 +256,10 @@ export class ChunkRunner {
     const { lo, budgetMs } = effect
     const { bundle, files, hi } = ready
     const { timeLimitMs } = options
+    const { task } = view.spec
     const handle =
-      view.spec.task.kind === 'kernel'
-        ? kernels.run({ bundle, lo, hi, budgetMs, files, timeLimitMs }, hooks)
+      task.kind === 'kernel'
+        ? kernels.run({ bundle, lo, hi, budgetMs, files, timeLimitMs, task }, hooks)
         : runtime.run(
             {
               job: effect.job,

@@ -161,13 +161,12 @@ export const CORE_GFLOPS = 1.4
 export const MIN_KERNEL_SPEED = 0.1
 
 /**
- * A kernel's chunk that fails as a whole is left alone for 1, 2, 4 s and so on; then a part of it fails. Where there are other peers they get the
- * time to take what is here: about two minutes.
+ * A kernel's chunk that fails as a whole is tried again after 1, 2 and 4 s. Then, where there are other peers, all of the job is handed on to
+ * them for so long; what is still there after that fails, a part at a time.
  */
 export const KERNEL_TRIES = 3
-export const KERNEL_TRIES_AMONG_OTHERS = 8
 export const KERNEL_RETRY_MS = 1_000
-export const KERNEL_WAIT_MS = 30_000
+export const KERNEL_UNFIT_MS = 60_000
 
 /** Characters of the message of a FAIL: an entry takes 1024 bytes. */
 export const MAX_FAIL_MESSAGE = 250

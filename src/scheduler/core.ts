@@ -206,6 +206,7 @@ export class Core {
 
   /** This peer has what the job's task needs. */
   fits(run: JobRun): boolean {
+    if (this.now < run.unfitUntil) return false
     return this.self.slots === 0 || powerFor(this.self, run.fold.spec?.task) > 0
   }
 

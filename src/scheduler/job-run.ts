@@ -127,6 +127,8 @@ export class JobRun implements FoldListener {
   unpublished = false
   /** Left alone here until then (input not to be had…). */
   blockedUntil = 0
+  /** The task does not run here until then. */
+  unfitUntil = 0
   /** Told as finished, or cancelled: nothing is started any more. */
   ended = false
   /** Items of running chunks became final elsewhere. */

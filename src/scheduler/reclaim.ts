@@ -60,6 +60,7 @@ export function reclaimReleased(core: Core, run: JobRun): void {
     if (core.now >= run.catchUpUntil) core.disarm('release', run)
     return
   }
+  if (core.now < run.unfitUntil) core.arm('release', run, run.unfitUntil)
   if (!core.willing || !core.fits(run) || run.ended || isCatchingUp(core, run)) return
   const due = new Set<EntryHash>()
   const known = new Map<EntryHash, number>()

@@ -79,6 +79,12 @@ export class Scheduler implements SchedulerCore {
       lending: ({ on }) => {
         core.lending = on
       },
+      unfit: ({ job, ms }) => {
+        const run = core.jobs.get(job)
+        if (run === undefined || run.ended) return
+        run.unfitUntil = core.now + ms
+        core.arm('release', run, run.unfitUntil)
+      },
       gpuFound: ({ kernelSpeed }) => {
         core.self = { ...core.self, kernelSpeed }
       },
@@ -233,7 +239,7 @@ export class Scheduler implements SchedulerCore {
     }
     this.dropSuspects()
     for (const run of [...core.active]) {
-      if (core.stopping || !core.lending) releaseAll(core, run)
+      if (core.stopping || !core.lending || core.now < run.unfitUntil) releaseAll(core, run)
       reclaimOwn(core, run)
       reclaimReleased(core, run)
     }

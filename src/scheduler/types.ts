@@ -226,6 +226,8 @@ export type SchedulerEvent =
     }
   /** This peer lends its slots, or (its disk is full) does not for now: it starts nothing and hands on what it has not started. */
   | { readonly type: 'lending'; readonly on: boolean }
+  /** The job's task does not run on this peer: it hands on what it has not started, and takes nothing of it for `ms`. */
+  | { readonly type: 'unfit'; readonly job: JobId; readonly ms: number }
   /** This peer's GPU was found, and runs kernels so fast (reference cores). */
   | { readonly type: 'gpuFound'; readonly kernelSpeed: number }
   /** A local caller submits; the job id is the hash of the spec. */

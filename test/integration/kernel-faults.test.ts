@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { MeshError } from '../../src/base/errors.ts'
 import { silentLogger } from '../../src/base/logger.ts'
 import { Mesh } from '../../src/client/mesh.ts'
 import { defineKernel } from '../../src/index.ts'
@@ -80,6 +81,31 @@ describe.skipIf(process.platform !== 'linux')(
       const { data } = await job.array()
       expect(data.every((value, at) => value === 2 * Math.floor(at / 16))).toBe(true)
       expect(await job.info()).toMatchObject({ state: 'finished', failed: 0 })
+    })
+
+    it('a peer whose kernel process does not start hands all on: no item fails', async () => {
+      const two = backends.find(({ peer }) => peer.config.name === 'two')!
+      vi.spyOn(two.peer.kernels, 'run').mockImplementation(() => ({
+        done: Promise.reject(
+          new MeshError('ERR_MESH_KERNEL_FAILED', 'the process ended with code 1'),
+        ),
+        abort: () => {},
+      }))
+      const kernel = defineKernel({
+        name: 'small',
+        kernel() {
+          return this.thread.x * 2
+        },
+        output: [1000],
+      })
+      const job = await mesh.submit(kernel)
+      const { data } = await job.array()
+      expect(data.every((value, i) => value === 2 * i)).toBe(true)
+      const info = await job.info()
+      expect(info).toMatchObject({ state: 'finished', failed: 0 })
+      expect(info.peers.map(({ name }) => name)).toEqual(['one'])
+      expect((await two.status()).warnings.join()).toContain('ended with code 1')
+      vi.restoreAllMocks()
     })
 
     it('an array of 64 MiB goes to each peer once, however many chunks read it', async () => {

@@ -36,6 +36,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
     'takes what decodeSpans read, and reads it with decodeSegments',
   'src/runtime/worker/gpu-frames.ts#readGpuResult': 'in the worker, which believes its peer',
   'src/runtime/worker/gpu-frames.ts#readGpuFailed': 'in the worker, which believes its peer',
+  'src/runtime/worker/gpu-calls.ts#loadKernels': 'loads our own code',
   'src/runtime/worker/load.ts#loadBundle': 'runs a bundle whose hash was checked',
 }
 

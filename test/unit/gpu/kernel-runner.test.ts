@@ -94,7 +94,7 @@ async function run(from: KernelRunner, lo: number, hi: number, budgetMs = 250) {
   const rows: unknown[] = []
   let failed = 0
   const handle = from.run(
-    { bundle, lo, hi, budgetMs, files: {}, timeLimitMs: undefined },
+    { bundle, lo, hi, budgetMs, files: {}, timeLimitMs: undefined, task: spec },
     {
       onOutput: (segment) => {
         for (const { lo, hi, values, f32, failures } of decodeSegments(segment.bytes, segment.lo)) {
@@ -183,12 +183,12 @@ describe('a chunk of a kernel', () => {
     const garbage = { hash: '0'.repeat(64), path: join(dir, 'garbage') }
     await writeFile(garbage.path, Buffer.from([1, 2, 3]))
     const hooks = { onOutput: () => {}, onProgress: () => {}, onLog: () => {} }
-    const chunk = { lo: 0, hi: 1, budgetMs: 250, files: {}, timeLimitMs: undefined }
+    const chunk = { lo: 0, hi: 1, budgetMs: 250, files: {}, timeLimitMs: undefined, task: spec }
     await expect(kernels.run({ ...chunk, bundle: garbage }, hooks).done).rejects.toMatchObject({
       code: 'ERR_MESH_KERNEL_INVALID',
     })
     await expect(run(kernels, 0, ROWS + 1)).rejects.toMatchObject({
-      message: expect.stringContaining('has 1000'),
+      message: expect.stringContaining('1000 items'),
     })
   })
 
@@ -196,7 +196,15 @@ describe('a chunk of a kernel', () => {
     const kernels = runner()
     await run(kernels, 0, 20)
     const handle = kernels.run(
-      { bundle, lo: 0, hi: ROWS, budgetMs: Infinity, files: {}, timeLimitMs: undefined },
+      {
+        bundle,
+        lo: 0,
+        hi: ROWS,
+        budgetMs: Infinity,
+        files: {},
+        timeLimitMs: undefined,
+        task: spec,
+      },
       { onOutput: () => handle.abort(), onProgress: () => undefined, onLog: () => undefined },
     )
     expect(await handle.done).toMatchObject({ ended: 'aborted' })

@@ -48,6 +48,24 @@ describe('items of a kernel', () => {
   })
 })
 
+describe('a peer on which a kernel does not run', () => {
+  it('hands on what it has of the job, and takes nothing of it for a while', () => {
+    const bench = new Bench(plain)
+    bench.on(submitted(kernelJob()))
+    const chunk = bench.find('startChunk')
+    bench.on({ type: 'unfit', job: JOB, ms: 60_000 })
+    expect(bench.bodies).toMatchObject([{ type: 'release', ranges: [{ hi: 100 }] }])
+    // What ran meanwhile comes back, and goes on too.
+    bench.on({ type: 'chunkReturned', chunk: chunk.chunk, retryMs: 0 })
+    expect(bench.bodies).toMatchObject([{ type: 'release', ranges: [{ lo: chunk.lo }] }])
+    const meanwhile = bench.pass(59_000)
+    expect(meanwhile.filter(({ type }) => type === 'startChunk')).toEqual([])
+    // Nobody took it.
+    const later = bench.pass(5_000)
+    expect(later.some(({ type }) => type === 'startChunk')).toBe(true)
+  })
+})
+
 describe('a kernel that needs a GPU', () => {
   it('waits with a submitter that has none, for a thief that has', () => {
     const bench = new Bench(plain)
