@@ -14,7 +14,7 @@ import { startGpuJs } from '../src/gpu/worker/gpujs.ts'
 import { defineKernel, joinMesh, type Kernel, type Mesh } from '../src/index.ts'
 import { median, type PeerProcess, startPeer } from './lib/processes.ts'
 
-const BODIES = 24_576
+const BODIES = 36_864
 const SIDE = 1536
 
 const noise = (count: number, seed: number): Float32Array =>

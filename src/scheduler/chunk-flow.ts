@@ -62,6 +62,7 @@ function startNext(core: Core, run: JobRun): void {
       (other) => other !== run && other.todo.size > 0 && core.runnable(other),
     ),
     chunkSize: run.fold.spec?.options.chunkSize,
+    launches: run.fold.spec?.task.kind === 'kernel',
   })
   const { lo } = first
   const { budgetMs } = plan

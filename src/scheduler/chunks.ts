@@ -1,6 +1,7 @@
 import {
   CHUNK_CONTENDED_MS,
   CHUNK_FIRST_MS,
+  CHUNK_KERNEL_MS,
   CHUNK_MIN_MS,
   CHUNK_MS,
   HANDOUT_FACTOR,
@@ -43,6 +44,8 @@ export interface ChunkSituation {
   /** Items per ms of one slot, if known. */
   readonly perMs: number | undefined
   readonly contended: boolean
+  /** Launches of a kernel: between two of them a device is idle for a moment. */
+  readonly launches?: boolean
   /** Fixed chunk size. */
   readonly chunkSize: number | undefined
 }
@@ -60,7 +63,8 @@ export function planChunk(at: ChunkSituation): ChunkPlan {
   // Below the shortest chunk no halving: it would never end.
   const least = Math.max(1, perMs === undefined ? 1 : Math.ceil(perMs * CHUNK_MIN_MS))
   const share = Math.max(least, Math.ceil(left / (2 * slots)))
-  const longest = at.contended ? CHUNK_CONTENDED_MS : CHUNK_MS
+  const usual = at.launches === true ? CHUNK_KERNEL_MS : CHUNK_MS
+  const longest = at.contended ? CHUNK_CONTENDED_MS : usual
   if (perMs === undefined) {
     return { hi: Math.min(end, lo + share), budgetMs: Math.min(longest, CHUNK_FIRST_MS) }
   }

@@ -11,6 +11,8 @@ export const MAX_INLINE_BYTES = 1024
 
 /** A chunk ends after this long: long enough that its fixed costs are under 1 %, short enough to be stolen around. */
 export const CHUNK_MS = 250
+/** A chunk of a kernel: its cost between two launches (some 10 ms) shows in 250 ms. */
+export const CHUNK_KERNEL_MS = 1_000
 /** The same while other jobs wait for a slot here. */
 export const CHUNK_CONTENDED_MS = 50
 /** The first chunk of a job here: its rate is not known, so it is kept short. */
