@@ -2,14 +2,15 @@
  * Kernels in the mesh's GPU process against gpu.js alone in this one, launch by launch in turn, at poolSize 1.
  * `node dist/bench/gpu.js` on the CPU; `node dist/bench/gpu.js webgpu [DEVICE]` on a GPU.
  */
+
 import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { itemsOf } from '../src/base/extents.ts'
 import { bootWebgpu } from '../src/gpu/boot.ts'
 import { createKernelProcess } from '../src/gpu/process.ts'
-import { itemsOf } from '../src/gpu/rewrite.ts'
 import type { Backend, KernelSpec, Launch, Size } from '../src/gpu/types.ts'
 import { startGpuJs } from '../src/gpu/worker/gpujs.ts'
 

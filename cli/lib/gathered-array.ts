@@ -1,4 +1,5 @@
 import { MeshError } from '../../src/base/errors.ts'
+import { elementsOf, rowOf } from '../../src/base/extents.ts'
 import type { ItemError } from '../../src/runtime/types.ts'
 import { MAX_DEVICES } from './limits.ts'
 import type { ResultBatch } from './result-lines.ts'
@@ -35,8 +36,8 @@ export class GatheredArray {
     items: number,
     onFailure: (failure: ItemError) => Promise<void>,
   ) {
-    const elements = size.reduce((product, extent) => product * extent, 1)
-    this.width = size.length === 1 ? 1 : size[0]!
+    const elements = elementsOf(size)
+    this.width = rowOf(size)
     if (this.width * items !== elements) {
       throw new MeshError(
         'ERR_MESH_PROTOCOL',

@@ -1,6 +1,8 @@
 /** What can be told wrong of a submit, or of the file that results go to, before any peer is asked. */
+
 import { existsSync } from 'node:fs'
 import { MeshError } from '../../src/base/errors.ts'
+import { elementsOf } from '../../src/base/extents.ts'
 import { checkInput, type InputSource, itemsOfKernel, noItems } from './input.ts'
 import { sizeText } from './job-view.ts'
 import type { Kernel, Library, SubmitOptions } from './library.ts'
@@ -84,7 +86,7 @@ export async function checkResultFile(
     await library.checkArrayFile(out, size)
     return
   }
-  const elements = size.reduce((product, extent) => product * extent, 1)
+  const elements = elementsOf(size)
   if (json !== true || detach === true || elements <= MAX_JSON_ARRAY) return
   throw wrong(
     '--json',

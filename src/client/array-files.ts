@@ -1,8 +1,10 @@
 /** One array of numbers as a file that people and programs open: a picture, NumPy's format, text, or bare numbers. */
+
 import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { endianness } from 'node:os'
 import { basename, dirname, extname, join, resolve } from 'node:path'
 import { MeshError } from '../base/errors.ts'
+import { elementsOf } from '../base/extents.ts'
 import {
   checkPictureSize,
   type PictureOptions,
@@ -100,7 +102,7 @@ export function encodeArray(
 } {
   const { data, size } = array
   checkSize(size)
-  const elements = size.reduce((product, extent) => product * extent, 1)
+  const elements = elementsOf(size)
   if (data.length !== elements) {
     throw new MeshError(
       'ERR_MESH_OPTION_INVALID',

@@ -1,4 +1,5 @@
 import { isMeshError, MeshError } from '../base/errors.ts'
+import { elementsOf } from '../base/extents.ts'
 import type { JobInfo, LogLine, MeshBackend, ResultsOptions } from '../node/types.ts'
 import type { TaskBundle } from '../runtime/bundle.ts'
 import type { JobId } from '../scheduler/types.ts'
@@ -201,7 +202,7 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
         'the job is not that of a kernel: it has values, item by item (collect()), and no array',
       )
     }
-    const data = new Float32Array(size.reduce((product, extent) => product * extent, 1))
+    const data = new Float32Array(elementsOf(size))
     const width = data.length / this.items
     const failures: ItemFailure[] = []
     const devices = new Set<string>()

@@ -1,4 +1,5 @@
 import { isMeshError, MeshError } from '../base/errors.ts'
+import { itemsOf } from '../base/extents.ts'
 import {
   defineKernel,
   isKernel,
@@ -10,7 +11,6 @@ import {
 } from '../gpu/define-kernel.ts'
 import { encodeKernelSpec } from '../gpu/kernel-codec.ts'
 import { kernelSpec } from '../gpu/kernel-spec.ts'
-import { itemsOf } from '../gpu/size.ts'
 import type { MeshBackend } from '../node/types.ts'
 import type { OwnFile } from '../runtime/bundle.ts'
 import { sourcePlace } from '../runtime/stacks.ts'

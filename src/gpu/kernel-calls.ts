@@ -1,6 +1,8 @@
 /** The peer's side of ctx.gpu.run(): takes the kernel calls of its workers, believes none of them, and has them computed. */
+
 import { sha256Hex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
+import { itemsOf } from '../base/extents.ts'
 import type { Logger } from '../base/logger.ts'
 import { MAX_GPU_CALLS, MAX_GPU_HELD_ARRAYS, MAX_GPU_HELD_BYTES } from '../runtime/limits.ts'
 import type { ServeWorker, WorkerCalls } from '../runtime/types.ts'
@@ -16,7 +18,6 @@ import {
 import { type CallArray, CallArrays } from './call-arrays.ts'
 import { decodeKernelSpec } from './kernel-codec.ts'
 import { CALL_TRIES } from './limits.ts'
-import { itemsOf } from './size.ts'
 import type { KernelSpec, Launch, Launched } from './types.ts'
 
 export interface KernelCallsOptions {

@@ -1,6 +1,8 @@
 /** Runs the chunks of kernel jobs, each as launches whose size follows what the device is seen to do. */
+
 import { readFile } from 'node:fs/promises'
 import { isMeshError, MeshError } from '../base/errors.ts'
+import { elementsOf, itemsOf, rowOf } from '../base/extents.ts'
 import type { Logger } from '../base/logger.ts'
 import { encodeF32Segment, encodeSegment } from '../runtime/segment.ts'
 import type { ChunkHooks, ChunkOutcome, RunningChunkHandle } from '../runtime/types.ts'
@@ -21,7 +23,6 @@ import {
   RETRY_SHARE,
 } from './limits.ts'
 import { createKernelProcess } from './process.ts'
-import { itemsOf, rowOf } from './size.ts'
 import type { KernelProcess, KernelSpec, Launch, Launched } from './types.ts'
 
 export interface KernelChunk {
@@ -49,6 +50,8 @@ export interface KernelRunnerOptions {
 
 interface Known {
   readonly spec: KernelSpec
+  /** Items of one launch at most. */
+  readonly most: number
   /** Items per millisecond, of launches that had nothing to prepare; undefined before the first. */
   perMs: number | undefined
   /** Items of the largest launch so far. */
@@ -136,7 +139,7 @@ export class KernelRunner {
     let known = this.known.get(bundle.hash)
     if (known === undefined) {
       const spec = readSpec(await readFile(bundle.path))
-      known = { spec, perMs: undefined, largest: 0 }
+      known = { spec, most: mostItems(spec), perMs: undefined, largest: 0 }
     }
     // What was used last goes last.
     this.known.delete(bundle.hash)
@@ -178,8 +181,8 @@ function mostItems({ output, args }: KernelSpec): number {
   for (const arg of args) {
     if (arg.kind !== 'array' || !arg.perItem) continue
     // Its outermost axis is the output's; in 3-D an item is one of the rows of a plane.
-    const inner = arg.size.slice(0, -1).reduce((product, extent) => product * extent, 1)
-    bytes += (4 * inner) / (output[2] === undefined ? 1 : (output[1] ?? 1))
+    bytes +=
+      (4 * elementsOf(arg.size.slice(0, -1))) / (output[2] === undefined ? 1 : (output[1] ?? 1))
   }
   const [, y, z] = output
   const counted =
@@ -287,10 +290,9 @@ class ChunkLaunches {
 
   /** As many items as fit into the time that is left, by what was seen; few before anything was. */
   private count(): number {
-    const { spec, perMs, largest } = this.known
+    const { spec, most, perMs, largest } = this.known
     const { hi, budgetMs } = this.chunk
     const row = rowOf(spec.output)
-    const most = mostItems(spec)
     const leftMs = Math.min(LAUNCH_TARGET_MS, budgetMs - this.elapsedMs)
     const wanted =
       perMs === undefined

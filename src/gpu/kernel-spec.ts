@@ -1,6 +1,8 @@
 /** A kernel made ready to travel: its spec, and the bytes of its arrays by hash. */
+
 import { sha256Hex } from '../base/bytes.ts'
 import { MeshError } from '../base/errors.ts'
+import { elementsOf } from '../base/extents.ts'
 import { isPerItem, type Kernel, type KernelInput, type Numbers } from './define-kernel.ts'
 import { kernelFault, sizeFault } from './kernel-fields.ts'
 import { MAX_ARRAY_ELEMENTS } from './kernel-limits.ts'
@@ -77,7 +79,7 @@ function readSized(data: unknown, size: unknown, of: string): { data: Numbers; s
   const fault = sizeFault(`size of ${of}`, size, MAX_ARRAY_ELEMENTS)
   if (fault !== undefined) throw invalid(fault)
   const extents = [...(size as number[])] as unknown as Size
-  const elements = extents.reduce<number>((product, extent) => product * extent, 1)
+  const elements = elementsOf(extents)
   if (elements !== data.length) {
     throw invalid(
       `${of} has ${data.length} numbers, but its size [${extents.join(', ')}] is ${elements}`,

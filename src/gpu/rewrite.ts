@@ -8,8 +8,6 @@ import type { CheckedKernel } from './kernel-source.ts'
 import { OWN_PREFIX } from './kernel-words.ts'
 import type { KernelSpec, Size } from './types.ts'
 
-export { itemsOf } from './size.ts'
-
 export interface RewrittenKernel {
   readonly source: string
   /** Its own parameters, then `offsets`. */

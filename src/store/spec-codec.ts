@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { itemsOf } from '../base/extents.ts'
 import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
@@ -58,8 +59,7 @@ export function readSpec(reader: CborReader): JobSpec {
 /** A kernel's items are those of its output: elements, or rows along x. */
 function checkItems(task: JobTask, input: JobInput): void {
   if (task.kind !== 'kernel') return
-  const [x = 0, y, z = 1] = task.output
-  const items = y === undefined ? x : y * z
+  const items = itemsOf(task.output)
   if (input.kind === 'range' && input.start === 0 && input.count === items) return
   throw protocolError(`the items of a kernel of ${task.output.join(' x ')} are 0..${items}`)
 }

@@ -1,7 +1,8 @@
 /** Arrays that stay on the device between launches, by hash: an array that many launches share goes up once. */
+import { elementsOf } from '../../base/extents.ts'
 import { MAX_DEVICE_BYTES } from '../limits.ts'
 import { fillArray } from './array-file.ts'
-import { type ArrayArgument, ELEMENT_BYTES, elementsOf } from './engine.ts'
+import { type ArrayArgument, ELEMENT_BYTES } from './engine.ts'
 import type { DeviceContext } from './gpujs.ts'
 import { type Keepable, Kept } from './kept.ts'
 

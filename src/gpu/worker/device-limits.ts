@@ -1,7 +1,9 @@
 /** A kernel against what this device can do: said before it runs, in the kernel's own words. */
+
 import { MeshError } from '../../base/errors.ts'
+import { elementsOf } from '../../base/extents.ts'
 import type { Box } from '../rewrite.ts'
-import { arrayArguments, ELEMENT_BYTES, elementsOf, type Plan, sliceOf } from './engine.ts'
+import { arrayArguments, ELEMENT_BYTES, type Plan, sliceOf } from './engine.ts'
 
 /** gpu.js computes 64 elements of a 1-D output in one workgroup, else 8 × 8 × 1. */
 const GROUP_1D = [64]

@@ -67,10 +67,6 @@ export function arrayArguments(plan: Plan): ArrayArgument[] {
   return plan.args.filter((arg) => arg.kind === 'array')
 }
 
-export function elementsOf(size: readonly number[]): number {
-  return size.reduce((product, extent) => product * extent, 1)
-}
-
 /** The bytes of `array` that a box needs, as a place in its file. */
 export function sliceOf(array: ArrayArgument, box: Box): { at: number; bytes: number } {
   const step = array.inner * ELEMENT_BYTES

@@ -1,11 +1,13 @@
 /** From a kernel as it travels to what a back end compiles. Never trusts the peer that sent it: the source is checked here, too. */
+
 import { invariant, MeshError } from '../../base/errors.ts'
+import { elementsOf, itemsOf } from '../../base/extents.ts'
 import { decodeKernelSpec } from '../kernel-codec.ts'
 import { checkKernelSource } from '../kernel-source.ts'
 import { MAX_KERNELS } from '../limits.ts'
-import { type Box, boxesOf, itemsOf, rewriteKernel } from '../rewrite.ts'
+import { type Box, boxesOf, rewriteKernel } from '../rewrite.ts'
 import type { KernelSpec } from '../types.ts'
-import { elementsOf, type Plan, type PlanArgument, refuseFallback } from './engine.ts'
+import { type Plan, type PlanArgument, refuseFallback } from './engine.ts'
 import type { ArgumentType } from './gpujs.ts'
 import type { LaunchMessage } from './messages.ts'
 

@@ -1,9 +1,11 @@
 /** One launch in the GPU process: checked, made ready, computed box by box, handed over. */
+
 import { performance } from 'node:perf_hooks'
 import { MeshError } from '../../base/errors.ts'
+import { elementsOf } from '../../base/extents.ts'
 import { report, reportParts } from '../../runtime/worker/reporter.ts'
 import { MAX_LAUNCH_BYTES, MAX_MESSAGE_CHARS } from '../limits.ts'
-import { ELEMENT_BYTES, type Engine, elementsOf, isOutOfMemory, type LaunchPlan } from './engine.ts'
+import { ELEMENT_BYTES, type Engine, isOutOfMemory, type LaunchPlan } from './engine.ts'
 import {
   type FailedMessage,
   type LaunchMessage,

@@ -4,7 +4,9 @@
  * into the module's memory and stay there, and a launch computes the first cells of the room (an output's outermost extent
  * bounds nothing in the module), so that another slice compiles nothing.
  */
+
 import { MeshError } from '../../base/errors.ts'
+import { elementsOf } from '../../base/extents.ts'
 import { MAX_KERNEL_BYTES, MAX_KERNELS, MAX_RESIDENT_BYTES, ROOM_BYTES } from '../limits.ts'
 import type { Box } from '../rewrite.ts'
 import { fillArray } from './array-file.ts'
@@ -12,7 +14,6 @@ import {
   type ArrayArgument,
   ELEMENT_BYTES,
   type Engine,
-  elementsOf,
   type LaunchPlan,
   notCompiled,
   notRun,

@@ -2,7 +2,9 @@
  * Kernels on a GPU. gpu.js translates and compiles them; their arrays are ours: shared ones stay on the device by hash, slices are
  * written into a buffer per kernel, so that nothing is copied on the way and another slice compiles nothing.
  */
+
 import { MeshError } from '../../base/errors.ts'
+import { elementsOf } from '../../base/extents.ts'
 import { MAX_KERNEL_BYTES, MAX_KERNELS } from '../limits.ts'
 import type { Box } from '../rewrite.ts'
 import { fillArray } from './array-file.ts'
@@ -13,7 +15,6 @@ import {
   arrayArguments,
   ELEMENT_BYTES,
   type Engine,
-  elementsOf,
   type LaunchPlan,
   notCompiled,
   notRun,

@@ -1,4 +1,5 @@
 /** What every back end must do, run over each by a test file of its own. */
+
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -6,8 +7,8 @@ import { join } from 'node:path'
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isMeshError, type MeshErrorCode } from '../../../src/base/errors.ts'
+import { itemsOf } from '../../../src/base/extents.ts'
 import { createKernelProcess, type KernelProcessOptions } from '../../../src/gpu/process.ts'
-import { itemsOf } from '../../../src/gpu/rewrite.ts'
 import type { KernelProcess, KernelSpec, Launch, Launched } from '../../../src/gpu/types.ts'
 import { bytesOf, CASES, type Case, type Given, hashOf, RUNAWAY, specOf } from './kernels.ts'
 

@@ -1,7 +1,8 @@
 /** A kernel's source run by hand: as the JavaScript that it is, and rewritten, over one slice after another. */
+import { itemsOf } from '../../../src/base/extents.ts'
 import type { KernelFacts } from '../../../src/gpu/kernel-scope.ts'
 import { checkKernelSource } from '../../../src/gpu/kernel-source.ts'
-import { boxesOf, itemsOf, rewriteKernel } from '../../../src/gpu/rewrite.ts'
+import { boxesOf, rewriteKernel } from '../../../src/gpu/rewrite.ts'
 import type { Size } from '../../../src/gpu/types.ts'
 
 /** An argument: a number, or flat numbers with their size. */

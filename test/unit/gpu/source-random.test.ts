@@ -1,7 +1,7 @@
 import { type AnyNode, parseExpressionAt } from 'acorn'
 import { expect, it } from 'vitest'
 import { isMeshError } from '../../../src/base/errors.ts'
-import { itemsOf } from '../../../src/gpu/rewrite.ts'
+import { itemsOf } from '../../../src/base/extents.ts'
 import type { Size } from '../../../src/gpu/types.ts'
 import { Random } from '../fuzz/random.ts'
 import { SEED } from '../fuzz/seed.ts'
