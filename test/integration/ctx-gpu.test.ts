@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isMeshError, joinMesh, type Mesh } from '../../src/index.ts'
+import { kernelProcesses } from '../helpers/kernel-processes.ts'
 import { SWIFTSHADER, useSwiftShader } from '../unit/gpu/swiftshader.ts'
 
 const LOOPBACK = { mdns: false, listen: ['/ip4/127.0.0.1/tcp/0'] }
@@ -83,16 +83,6 @@ function spun(seed: number, rounds: number): number {
   const round: number[] = []
   for (let x = seed; round.length === 0 || x !== seed; x = (x * 3 + 1) % 1024) round.push(x)
   return round[(rounds * STEPS) % round.length]!
-}
-
-/** Processes of this one that compute kernels. */
-function kernelProcesses(backend: 'webasm' | 'webgpu' = 'webasm'): number[] {
-  const lines = execFileSync('ps', ['-eo', 'pid=,ppid=,args=']).toString().split('\n')
-  return lines.flatMap((line) => {
-    const [pid, ppid, ...args] = line.trim().split(/\s+/)
-    const isOurs = Number(ppid) === process.pid && args.includes(backend)
-    return isOurs ? [Number(pid)] : []
-  })
 }
 
 const callFolders = async (): Promise<string[]> =>

@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,22 +7,7 @@ import { silentLogger } from '../../src/base/logger.ts'
 import { Mesh } from '../../src/client/mesh.ts'
 import { defineKernel } from '../../src/index.ts'
 import { type LocalBackend, openLocalBackend } from '../../src/node/local-backend.ts'
-
-/** Processes that compute kernels for this one. */
-function kernelProcesses(): number[] {
-  const found: number[] = []
-  for (const pid of readdirSync('/proc').map(Number)) {
-    if (!Number.isInteger(pid)) continue
-    try {
-      const parent = Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[1])
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-      if (parent === process.pid && /gpu[/\\]worker[/\\]main/.test(command)) found.push(pid)
-    } catch {
-      // It has just ended.
-    }
-  }
-  return found
-}
+import { kernelProcesses } from '../helpers/kernel-processes.ts'
 
 const SIDE = 4096
 const slow = defineKernel({
@@ -38,7 +22,7 @@ const slow = defineKernel({
 })
 
 describe.skipIf(process.platform !== 'linux')(
-  'kernels on two peers (Linux: looks into /proc)',
+  'kernels on two peers (Linux: looks for their processes)',
   () => {
     const folders: string[] = []
     const backends: LocalBackend[] = []
