@@ -1,6 +1,7 @@
 /**
  * Kernels over the mesh without a GPU: two `mesh join --cores 1` processes and a submitter that lends nothing, against gpu.js alone in one
- * process, both with one thread and no GPU. `node dist/bench/kernels.js [--rounds 3]`; run it on a quiet machine with two cores.
+ * process and against two such processes with half the output each: what the machine itself has to give. All with one thread each, no
+ * GPU, and compiled before they are measured. `node dist/bench/kernels.js [--rounds 3] [--only 'n-body']`; run it on a quiet machine with two cores.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,12 +11,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { pause } from '../src/base/pause.ts'
 import { startGpuJs } from '../src/gpu/worker/gpujs.ts'
 import { defineKernel, joinMesh, type Kernel, type Mesh } from '../src/index.ts'
 import { median, type PeerProcess, startPeer } from './lib/processes.ts'
 
+/** So large that one process takes some 20 s: what a job takes to begin and to end shows little then. */
 const BODIES = 36_864
-const SIDE = 1536
+const SIDE = 2560
 
 const noise = (count: number, seed: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => Math.sin(i * 12.9898 + seed) * 2)
@@ -65,13 +68,19 @@ interface Sized {
   readonly size: readonly number[]
 }
 
-/** As a user of gpu.js would call it; its second call, which compiles nothing. */
-async function alone(kernel: Kernel): Promise<{ ms: number; sum: number }> {
+interface Timed {
+  readonly ms: number
+  readonly sum: number
+}
+
+/** As a user of gpu.js would call it, for the first `1 / parts` of the output; a process of its own, whose second call is measured. */
+async function serveAlone(kernel: Kernel, parts: number): Promise<void> {
   const { input } = createRequire(import.meta.url)('gpu.js') as {
     input(data: Float32Array, size: number[]): unknown
   }
+  const [x, y] = kernel.output as readonly [number, number]
   const run = startGpuJs('webasm').createKernel(kernel.source, {
-    output: kernel.output,
+    output: [x, y / parts],
     constants: kernel.constants,
     argumentTypes: kernel.args.map(() => 'Input' as const),
     loopMaxIterations: kernel.loopMaxIterations,
@@ -82,10 +91,11 @@ async function alone(kernel: Kernel): Promise<{ ms: number; sum: number }> {
   })
   const args = (kernel.args as readonly Sized[]).map(({ data, size }) => input(data, [...size]))
   await run(...args)
-  const from = performance.now()
-  const rows = (await run(...args)) as Float32Array[]
-  const ms = performance.now() - from
-  return { ms, sum: checksum(rows) }
+  process.once('message', async () => {
+    process.send!(checksum((await run(...args)) as Float32Array[]))
+    process.disconnect()
+  })
+  process.send!('ready')
 }
 
 function checksum(rows: readonly Float32Array[]): number {
@@ -94,21 +104,50 @@ function checksum(rows: readonly Float32Array[]): number {
   return sum
 }
 
-async function inProcess(name: Name): Promise<{ ms: number; sum: number }> {
-  const child = fork(fileURLToPath(import.meta.url), ['--alone', name])
-  const [answer] = (await once(child, 'message')) as [{ ms: number; sum: number }]
-  await once(child, 'exit')
-  return answer
+/** So many processes of gpu.js at once, each with its part of the output; the sum is the first one's. */
+async function bare(name: Name, parts: number): Promise<Timed> {
+  const children = Array.from({ length: parts }, () =>
+    fork(fileURLToPath(import.meta.url), ['--alone', name, '--parts', String(parts)]),
+  )
+  await Promise.all(children.map((child) => once(child, 'message')))
+  const from = performance.now()
+  const answers = children.map((child) => once(child, 'message'))
+  for (const child of children) child.send('go')
+  const sums = (await Promise.all(answers)).map(([sum]) => sum as number)
+  const ms = performance.now() - from
+  await Promise.all(children.map((child) => child.exitCode ?? once(child, 'exit')))
+  return { ms, sum: sums[0]! }
 }
 
-async function overMesh(mesh: Mesh, kernel: Kernel): Promise<{ ms: number; sum: number }> {
+async function overMesh(mesh: Mesh, kernel: Kernel): Promise<Timed> {
   const from = performance.now()
   const job = await mesh.submit(kernel)
   const { data } = await job.array()
   return { ms: performance.now() - from, sum: checksum([data]) }
 }
 
-async function main(rounds: number): Promise<void> {
+async function compare(mesh: Mesh, name: Name, kernel: Kernel, rounds: number): Promise<void> {
+  const ratios: { mesh: number[]; pair: number[] } = { mesh: [], pair: [] }
+  // The processes start and compile, as those of the other sides do before they are measured.
+  await overMesh(mesh, kernel)
+  for (let round = 0; round < rounds; round += 1) {
+    const alone = await bare(name, 1)
+    const meshed = await overMesh(mesh, kernel)
+    const pair = await bare(name, 2)
+    if (alone.sum !== meshed.sum) throw new Error(`${alone.sum} is not ${meshed.sum}`)
+    ratios.mesh.push(alone.ms / meshed.ms)
+    ratios.pair.push(alone.ms / pair.ms)
+    const [a, b, c] = [alone, meshed, pair].map(({ ms }) => (ms / 1000).toFixed(2))
+    console.log(
+      `  ${name}: ${a} s alone, ${b} s on two peers (${ratios.mesh.at(-1)!.toFixed(2)} x), ${c} s in two bare processes (${ratios.pair.at(-1)!.toFixed(2)} x)`,
+    )
+  }
+  console.log(
+    `${name}: ${median(ratios.mesh).toFixed(2)} x (target 1.8); two bare processes ${median(ratios.pair).toFixed(2)} x`,
+  )
+}
+
+async function main(rounds: number, only: string | undefined): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'mesh-bench-kernels-'))
   const peers: PeerProcess[] = []
   let mesh: Mesh | undefined
@@ -120,20 +159,9 @@ async function main(rounds: number): Promise<void> {
       ...{ dataDir: join(dir, 'submitter'), ticket: one.ticket, cores: 0, mdns: false },
       listen: ['/ip4/127.0.0.1/tcp/0'],
     })
-    while ((await mesh.peers()).filter(({ connected }) => connected).length < 3);
+    while ((await mesh.peers()).filter(({ connected }) => connected).length < 3) await pause(20)
     for (const [name, kernel] of Object.entries(KERNELS) as [Name, Kernel][]) {
-      const ratios: number[] = []
-      // The processes start and compile, as those of the other side did before they were measured.
-      await overMesh(mesh, kernel)
-      for (let round = 0; round < rounds; round += 1) {
-        const plain = await inProcess(name)
-        const meshed = await overMesh(mesh, kernel)
-        if (plain.sum !== meshed.sum) throw new Error(`${plain.sum} is not ${meshed.sum}`)
-        ratios.push(plain.ms / meshed.ms)
-        const [a, b] = [plain.ms, meshed.ms].map((ms) => (ms / 1000).toFixed(2))
-        console.log(`  ${name}: ${a} s alone, ${b} s on two peers, ${ratios.at(-1)!.toFixed(2)} x`)
-      }
-      console.log(`${name}: ${median(ratios).toFixed(2)} x (target 1.8)`)
+      if (only === undefined || only === name) await compare(mesh, name, kernel, rounds)
     }
   } finally {
     await mesh?.stop()
@@ -143,10 +171,13 @@ async function main(rounds: number): Promise<void> {
 }
 
 const { values } = parseArgs({
-  options: { rounds: { type: 'string', default: '3' }, alone: { type: 'string' } },
+  options: {
+    rounds: { type: 'string', default: '3' },
+    only: { type: 'string' },
+    alone: { type: 'string' },
+    parts: { type: 'string', default: '1' },
+  },
 })
 if (values.alone !== undefined) {
-  const answer = await alone(KERNELS[values.alone as Name])
-  process.send!(answer)
-  process.disconnect()
-} else await main(Number(values.rounds))
+  await serveAlone(KERNELS[values.alone as Name], Number(values.parts))
+} else await main(Number(values.rounds), values.only)

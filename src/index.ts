@@ -31,7 +31,7 @@ export {
 export type { Items, JobSource } from './client/input.ts'
 export type { ItemFailed, ItemResult, Job, KernelResult, ReadOptions } from './client/job.ts'
 export type { ItemFunction, Mesh, TaskLike } from './client/mesh.ts'
-export type { SubmitOptions } from './client/options.ts'
+export type { BackoffOptions, RequiresOptions, SubmitOptions } from './client/options.ts'
 export type { ItemFailure, ResultBatch } from './client/results.ts'
 export {
   defineKernel,
@@ -45,6 +45,34 @@ export {
   perItem,
 } from './gpu/define-kernel.ts'
 export type { JobInfo, LogLine, MeshStatus, PeerInfo } from './node/types.ts'
+export {
+  type ChainOptions,
+  type ChordOptions,
+  chain,
+  chord,
+  chunks,
+  group,
+  type Link,
+  type Mapper,
+  map,
+  type ReduceOptions,
+  reduce,
+  signature,
+  starmap,
+  type ValueOf,
+} from './runtime/compose.ts'
+export type {
+  Bindable,
+  Chain,
+  Chord,
+  Composition,
+  Group,
+  MapComposition,
+  Reduce,
+  Signature,
+  SignatureArgs,
+  SignatureOptions,
+} from './runtime/composition.ts'
 export {
   defineTask,
   type KernelCallOptions,
@@ -86,6 +114,8 @@ export interface JoinOptions {
    * it does not join. `device` names an adapter, or a part of its name; a software adapter is used only when it is named.
    */
   readonly gpu?: { readonly mode: 'auto' | 'off' | 'require'; readonly device?: string }
+  /** What jobs may require of this peer: names and values, such as { zone: 'eu' }. */
+  readonly labels?: Readonly<Record<string, string>>
   /** What is logged to stderr, as JSON lines: 'debug', 'info', 'warn' (default), 'error' or 'silent'. */
   readonly logLevel?: LogLevel
 }
@@ -102,6 +132,7 @@ const JOIN_OPTIONS = [
   'minFree',
   'lease',
   'gpu',
+  'labels',
   'logLevel',
 ] as const
 const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']

@@ -15,16 +15,26 @@ import {
 } from '../lib/format.ts'
 import { lossText } from '../lib/happenings.ts'
 import {
+  cancelledText,
   finishedItems,
   isOver,
   itemWord,
+  localTime,
   runningLine,
   secondsOf,
   sizeText,
   stateText,
+  untilText,
 } from '../lib/job-view.ts'
-import { LOG_LINES_READ, LOG_LINES_SHOWN, LOSSES_SHOWN, NAME_CHARS } from '../lib/limits.ts'
+import {
+  LOG_LINES_READ,
+  LOG_LINES_SHOWN,
+  LOSSES_SHOWN,
+  NAME_CHARS,
+  NODES_SHOWN,
+} from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
+import { optionsText } from '../lib/options-text.ts'
 import { printJson } from '../lib/output.ts'
 import { attachOrRead, dataDirOf, withSession } from '../lib/session.ts'
 import { type Style, styleFor } from '../lib/style.ts'
@@ -87,7 +97,7 @@ export function jobText(
   const seconds = secondsOf(info, wallClock)
   const fields: [string, string][] = [
     ['task', printable(info.name, NAME_CHARS)],
-    ['state', stateText(info, style)],
+    ['state', stateField(info, wallClock, style)],
     [
       'items',
       `${formatCount(finished)} of ${formatCount(info.items)} (${formatPercent(finished, info.items)})${info.failed > 0 ? `, ${formatCount(info.failed)} failed` : ''}`,
@@ -105,6 +115,7 @@ export function jobText(
     info.output === null ? ['input', inputText(info)] : ['output', outputText(info, info.output)],
     ['options', optionsText(info)],
     ...logField(info),
+    ...keptField(info, wallClock),
     ...copiesField(info, style),
     ...lossesField(info, style),
   ]
@@ -112,11 +123,71 @@ export function jobText(
     `job ${style.bold(info.id)}\n`,
     isOver(info) ? '' : `\n${runningLine(info, style)}\n\n`,
     renderFields(fields, style.dim),
+    nodesText(info, style),
     contributions(info, style),
     lines.length === 0 ? '' : `\nlast of \`mesh logs ${info.short}\`:\n`,
     ...lines.map((line) => `  ${logText(line, style)}\n`),
     info.state === 'finished' ? `\nmesh results ${info.short}${outHint(info)}\n` : '',
+    isOver(info) && canRetry(info) ? `mesh retry ${info.short}\n` : '',
   ].join('')
+}
+
+/** The state, and what there is to say of it. */
+function stateField(info: JobInfo, wallClock: number, style: Style): string {
+  const state = stateText(info, style)
+  if (info.state === 'cancelled') return style.yellow(cancelledText(info)) || state
+  if (info.state === 'paused') return `${state} (\`mesh resume ${info.short}\` lets it go on)`
+  if (info.startsAt !== null) {
+    return `${state} for ${localTime(info.startsAt)} (${untilText(info.startsAt, wallClock)})`
+  }
+  return info.waitsFor === null ? state : `${state}, waits for ${info.waitsFor}`
+}
+
+/** Items that failed can be run again; those of a composition or a kernel not by themselves. */
+function canRetry({ task, failed, done, items }: JobInfo): boolean {
+  return task.kind === 'module' && (failed > 0 || done < items)
+}
+
+function keptField({ expiresAt, options }: JobInfo, wallClock: number): [string, string][] {
+  if (expiresAt !== null) {
+    return [['kept', `until ${localTime(expiresAt)} (${untilText(expiresAt, wallClock)})`]]
+  }
+  const { resultTtlMs } = options
+  if (resultTtlMs === undefined) return []
+  return [['kept', `for ${formatDuration(resultTtlMs / 1000)} after its end`]]
+}
+
+/** Of a composition: its nodes, each after what it takes values of. */
+function nodesText({ nodes, nodesTotal }: JobInfo, style: Style): string {
+  if (nodes === null || nodes.length === 0) return ''
+  const rows = nodes
+    .slice(0, NODES_SHOWN)
+    .map((node, at) => [
+      String(at),
+      printable(node.name, NAME_CHARS),
+      needsText(node.needs),
+      `${style.cyan(renderBar(node.done, node.items, 12))} ${formatPercent(node.done, node.items)}`,
+      `${formatCount(node.done)}/${formatCount(node.items)}`,
+      node.failed > 0 ? style.red(formatCount(node.failed)) : '-',
+    ])
+  const more = nodesTotal - rows.length
+  const columns = [
+    { title: 'NODE', align: 'right' },
+    { title: 'TASK' },
+    { title: 'AFTER' },
+    { title: 'PROGRESS' },
+    { title: 'ITEMS', align: 'right' },
+    { title: 'FAILED', align: 'right' },
+  ] as const
+  const rest = more > 0 ? style.dim(`… and ${plural(more, 'more node')}\n`) : ''
+  return `\n${renderTable(columns, rows, style.dim)}${rest}`
+}
+
+/** '0, 1, 2 and 7 more' */
+function needsText(needs: readonly number[]): string {
+  if (needs.length === 0) return '-'
+  const more = needs.length - 4
+  return needs.slice(0, 4).join(', ') + (more > 0 ? ` and ${formatCount(more)} more` : '')
 }
 
 /** Of a job that is only in the store the counts are not known. */
@@ -179,7 +250,8 @@ function contributions(info: JobInfo, style: Style): string {
   return `\n${renderTable(columns, rows, style.dim)}`
 }
 
-function inputText({ input, items }: JobInfo): string {
+function inputText({ input, items, task }: JobInfo): string {
+  if (task.kind === 'graph') return `${formatCount(items)} items of a composition`
   if (input.kind !== 'range') return `${formatCount(items)} items sent`
   return `range ${input.start}..${input.start + input.count}`
 }
@@ -191,22 +263,4 @@ function outputText(info: JobInfo, size: readonly number[]): string {
 function outHint({ output }: JobInfo): string {
   if (output === null) return ''
   return ` --out FILE.${output.length === 1 ? 'npy' : 'png'}`
-}
-
-function optionsText({ options }: JobInfo): string {
-  const parts = [
-    options.args === undefined ? '' : `args of ${formatBytes(options.args.length / 2)}`,
-    options.chunkSize === undefined ? '' : `chunk size ${formatCount(options.chunkSize)}`,
-    options.timeLimitMs === undefined
-      ? ''
-      : `time limit ${formatDuration(options.timeLimitMs / 1000)}`,
-    options.memoryBytes === undefined ? '' : `memory ${formatBytes(options.memoryBytes)}`,
-    options.retries === undefined ? '' : `retries ${options.retries}`,
-    options.maxItemsPerWorker === undefined
-      ? ''
-      : `a new worker every ${formatCount(options.maxItemsPerWorker)} items`,
-    options.replicas === undefined ? '' : `results on ${plural(options.replicas, 'peer')}`,
-    options.speculate === false ? 'no speculation' : '',
-  ].filter((part) => part !== '')
-  return parts.length === 0 ? 'the defaults' : parts.join(', ')
 }

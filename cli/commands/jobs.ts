@@ -10,7 +10,7 @@ import {
   formatRate,
   printable,
 } from '../lib/format.ts'
-import { finishedItems, isOver, secondsOf, stateText } from '../lib/job-view.ts'
+import { finishedItems, isOver, secondsOf, stateText, untilText } from '../lib/job-view.ts'
 import { NAME_CHARS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { note, printJson } from '../lib/output.ts'
@@ -58,8 +58,12 @@ const COLUMNS: readonly Column[] = [
   { title: 'SUBMITTED', align: 'right' },
 ]
 
+const EXPIRES: Column = { title: 'EXPIRES', align: 'right' }
+
 /** What `mesh jobs` prints for people. */
 export function jobTable(list: readonly JobInfo[], wallClock: number, style: Style): string {
+  // Of jobs that say for how long they are kept; the others go by the rules of each peer.
+  const expiring = list.some(({ options }) => options.resultTtlMs !== undefined)
   const rows = list.map((job) => {
     const finished = finishedItems(job)
     const seconds = secondsOf(job, wallClock)
@@ -75,10 +79,19 @@ export function jobTable(list: readonly JobInfo[], wallClock: number, style: Sty
       isOver(job)
         ? formatDuration(seconds)
         : job.etaSeconds === null
-          ? '-'
+          ? job.startsAt === null
+            ? '-'
+            : `starts ${untilText(job.startsAt, wallClock)}`
           : `${formatDuration(Math.ceil(job.etaSeconds))} left`,
       formatAge(job.submittedAt, wallClock),
+      ...(expiring ? [expiryText(job, wallClock)] : []),
     ]
   })
-  return renderTable(COLUMNS, rows, style.dim)
+  return renderTable(expiring ? [...COLUMNS, EXPIRES] : COLUMNS, rows, style.dim)
+}
+
+function expiryText({ expiresAt, options }: JobInfo, wallClock: number): string {
+  if (expiresAt !== null) return untilText(expiresAt, wallClock)
+  const { resultTtlMs } = options
+  return resultTtlMs === undefined ? '-' : `${formatDuration(resultTtlMs / 1000)} after its end`
 }

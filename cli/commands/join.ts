@@ -9,6 +9,7 @@ import { formatBytes, formatCount, plural, printable } from '../lib/format.ts'
 import { gpuText } from '../lib/gpu.ts'
 import { tellHandOn } from '../lib/hand-on.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
+import { label, labelsText } from '../lib/labels.ts'
 import { EVENT_POLL_MS, NAME_CHARS } from '../lib/limits.ts'
 import { eventsBetween, viewOf } from '../lib/mesh-events.ts'
 import {
@@ -37,6 +38,7 @@ interface JoinFlags extends CommonOptions, GpuFlags {
   readonly keepSize?: number
   readonly minFree?: number
   readonly lease?: number
+  readonly label?: Readonly<Record<string, string>>
 }
 
 export function register(program: Command, app: App): void {
@@ -75,6 +77,11 @@ export function register(program: Command, app: App): void {
     'a peer that is silent so long is taken for lost, 5 to 3600 (default: 10)',
     positiveNumber('seconds'),
   )
+  command.option(
+    '--label <name=value>',
+    'what jobs may require of this peer, as zone=eu; may be repeated',
+    label,
+  )
   withCommonOptions(withPeerOptions(command)).action(
     async (ticket: string | undefined, flags: JoinFlags) =>
       app.finish(await join(app.context, ticket, flags)),
@@ -102,6 +109,7 @@ async function join(
       ...gpu,
       ...(flags.minFree === undefined ? {} : { minFree: flags.minFree }),
       ...(flags.lease === undefined ? {} : { lease: flags.lease }),
+      ...(flags.label === undefined ? {} : { labels: flags.label }),
       ...(flags.verbose === undefined ? {} : { verbose: flags.verbose }),
     })
     await run(context, backend, dataDir, flags, interrupt)
@@ -178,6 +186,7 @@ async function tellEvents(
   let view = viewOf([], await backend.jobs())
   let short = false
   let gpuTold = welcomed.peer.gpu !== null
+  let warned: readonly string[] = []
   for (;;) {
     try {
       const [peers, jobs, status] = [
@@ -198,6 +207,11 @@ async function tellEvents(
           `${clock(context)} ~ this peer has a GPU: ${gpuText(gpu, NAME_CHARS)}\n`,
         )
       }
+      for (const warning of status.warnings) {
+        if (warned.includes(warning)) continue
+        context.stdout.write(`${clock(context)} ! ${printable(warning, 200)}\n`)
+      }
+      warned = status.warnings
       for (const line of eventsBetween(view, peers, jobs, context.wallClock())) {
         context.stdout.write(`${clock(context)} ${line}\n`)
       }
@@ -245,6 +259,7 @@ function readyDocument(status: MeshStatus, ticket: string): Record<string, unkno
     cores: peer.slots,
     memoryBytes: peer.memoryBytes,
     gpu: peer.gpu,
+    labels: peer.labels,
     addresses: status.addresses,
     dataDir: status.dataDir,
     pid: status.pid,
@@ -261,6 +276,7 @@ export function welcome(status: MeshStatus, ticket: string, data: string, style:
       [
         ['lends', `${plural(peer.slots, 'core')}, ${formatBytes(peer.memoryBytes)} memory`],
         ...(peer.gpu === null ? [] : [['gpu', gpuText(peer.gpu, NAME_CHARS)] as [string, string]]),
+        ...labelsField(peer.labels),
         ['folder', status.dataDir],
         ...status.addresses.map((address, at): [string, string] => [
           at === 0 ? 'listens' : '',
@@ -275,6 +291,10 @@ export function welcome(status: MeshStatus, ticket: string, data: string, style:
     `Submit from here: mesh submit task.ts --range 0..1000${data}\n`,
     `Stop: Ctrl-C, or \`mesh leave${data}\`; work in hand goes to the others.\n\n`,
   ].join('')
+}
+
+function labelsField(labels: Readonly<Record<string, string>>): [string, string][] {
+  return Object.keys(labels).length === 0 ? [] : [['labels', printable(labelsText(labels), 200)]]
 }
 
 function userName(): string {

@@ -4,13 +4,21 @@ import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
 import { followJob } from '../lib/follow.ts'
 import { listenForInterrupt } from '../lib/interrupt.ts'
-import { type CommonOptions, coresOption, withCommonOptions } from '../lib/options.ts'
+import {
+  type CommonOptions,
+  coresOption,
+  type GpuFlags,
+  gpuOptions,
+  withCommonOptions,
+  withGpuOptions,
+} from '../lib/options.ts'
+import { type PictureFlags, pictureOptions, withPictureOptions } from '../lib/picture.ts'
 import { attachOrStart, dataDirOf, holdsPeer, reopenerOf, withSession } from '../lib/session.ts'
 import { checkOutputs } from '../lib/sink.ts'
 import { checkResultFile } from '../lib/submission.ts'
 import { unknownJob } from '../lib/which-job.ts'
 
-interface ResultsFlags extends CommonOptions {
+interface ResultsFlags extends CommonOptions, GpuFlags, PictureFlags {
   readonly out?: string
   readonly errors?: string
   readonly wait: boolean
@@ -21,7 +29,7 @@ interface ResultsFlags extends CommonOptions {
 }
 
 export function register(program: Command, app: App): void {
-  withCommonOptions(
+  const command = withPictureOptions(
     program
       .command('results')
       .description("a job's results, one line per item in item order; waits for a running job")
@@ -38,13 +46,16 @@ export function register(program: Command, app: App): void {
         ),
       )
       .option('--no-mdns', 'do not look for peers on the local network'),
-  ).action(async (job: string, flags: ResultsFlags) =>
+  )
+  withCommonOptions(withGpuOptions(command)).action(async (job: string, flags: ResultsFlags) =>
     app.finish(await results(app.context, job, flags)),
   )
 }
 
 async function results(context: Context, id: string, flags: ResultsFlags): Promise<number> {
   await checkOutputs(flags)
+  const picture = pictureOptions(flags)
+  const gpu = gpuOptions(flags)
   if (flags.recompute === true && !flags.wait) {
     throw new MeshError(
       'ERR_MESH_OPTION_INVALID',
@@ -58,7 +69,7 @@ async function results(context: Context, id: string, flags: ResultsFlags): Promi
     const { library } = await import('../lib/library.ts')
     // An embedded peer works too: a job that stands still because nobody runs goes on.
     const cores = flags.wait ? flags.cores : 0
-    const peer = { mdns: flags.mdns, ...(cores === undefined ? {} : { cores }) }
+    const peer = { mdns: flags.mdns, ...gpu, ...(cores === undefined ? {} : { cores }) }
     const session = await attachOrStart(context, dataDir, peer)
     return await withSession(session, async ({ backend }) => {
       if (interrupt.code !== undefined) return interrupt.code ?? EXIT.interrupted
@@ -71,6 +82,7 @@ async function results(context: Context, id: string, flags: ResultsFlags): Promi
         recompute: flags.recompute === true,
         json: flags.json === true,
         quiet: flags.quiet === true,
+        ...picture,
         ...(await reopenerOf(context, session, peer)),
         ...(flags.out === undefined ? {} : { out: flags.out }),
         ...(flags.errors === undefined ? {} : { errors: flags.errors }),

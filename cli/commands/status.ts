@@ -6,7 +6,8 @@ import { reportFailure } from '../lib/failure.ts'
 import { formatBytes, formatDuration, plural, printable } from '../lib/format.ts'
 import { gpuText, gpuTransferText } from '../lib/gpu.ts'
 import { isOver, runningLine, stateOf } from '../lib/job-view.ts'
-import { MISSING_SHOWN, NAME_CHARS } from '../lib/limits.ts'
+import { labelsText } from '../lib/labels.ts'
+import { CLOCK_TOLD_MS, MISSING_SHOWN, NAME_CHARS } from '../lib/limits.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { printJson } from '../lib/output.ts'
 import { dataDirOf, noPeer, withSession } from '../lib/session.ts'
@@ -57,6 +58,8 @@ export function statusText(
     ['lends', lendsText(peer.slots, busy)],
     ['memory', `${formatBytes(peer.freeMemoryBytes)} free of ${formatBytes(peer.memoryBytes)}`],
     ['gpu', gpuField(peer)],
+    ...labelsField(peer),
+    ...clockField(now, style),
     ['jobs', `${now.jobs.running} running, ${now.jobs.finished} finished`],
     [
       'workers',
@@ -121,6 +124,18 @@ function handOnField({ handingOn }: MeshStatus, style: Style): [string, string][
   if (handingOn === null || handingOn.bytesLeft === 0) return []
   const left = formatBytes(handingOn.bytesLeft)
   return [['leaves', style.yellow(`hands on ${left} of results that only it has`)]]
+}
+
+function labelsField({ labels }: PeerInfo): [string, string][] {
+  return Object.keys(labels).length === 0 ? [] : [['labels', printable(labelsText(labels), 200)]]
+}
+
+/** Delayed starts and times of day are those of the mesh, not of this machine. */
+function clockField({ clockAheadMs }: MeshStatus, style: Style): [string, string][] {
+  if (Math.abs(clockAheadMs) < CLOCK_TOLD_MS) return []
+  const by = formatDuration(Math.abs(clockAheadMs) / 1000)
+  const way = clockAheadMs > 0 ? 'ahead of' : 'behind'
+  return [['clock', style.yellow(`this machine's is ${by} ${way} the mesh's`)]]
 }
 
 function gpuField({ gpu }: PeerInfo): string {

@@ -1,3 +1,4 @@
+import { shortestF32 } from '../../src/base/f32-text.ts'
 import type { Size } from '../../src/gpu/types.ts'
 import type { JobInfo } from '../../src/node/types.ts'
 import { dataFlag, shellWord } from './come-back.ts'
@@ -71,7 +72,7 @@ async function write(
 ): Promise<ArrayFileWritten> {
   const { context, options, library } = run
   try {
-    return await library.writeArray(out, { data, size: size as Size })
+    return await library.writeArray(out, { data, size: size as Size }, options.picture)
   } catch (error) {
     const silent = options.json || end.info.state !== 'finished'
     note(
@@ -126,14 +127,17 @@ async function arrayText(run: Run, info: JobInfo, array: GatheredArray): Promise
 }
 
 function numberFields({ least, greatest, mean, nan, infinite }: ArrayFacts): [string, string][] {
-  const number = (label: string, value: number | undefined): [string, string][] =>
-    value === undefined ? [] : [[label, short(value)]]
+  const number = (
+    label: string,
+    value: number | undefined,
+    text: (value: number) => string,
+  ): [string, string][] => (value === undefined ? [] : [[label, text(value)]])
   const count = (label: string, value: number): [string, string][] =>
     value === 0 ? [] : [[label, formatCount(value)]]
   return [
-    ...number('least', least),
-    ...number('greatest', greatest),
-    ...number('mean', mean),
+    ...number('least', least, shortestF32),
+    ...number('greatest', greatest, shortestF32),
+    ...number('mean', mean, short),
     ...count('NaN', nan),
     ...count('infinite', infinite),
   ]
@@ -170,7 +174,7 @@ function devicesField({ devices }: GatheredArray): [string, string][] {
 
 function valuesField({ data }: GatheredArray): [string, string][] {
   if (data.length > ARRAY_VALUES_SHOWN) return []
-  return [['values', Array.from(data, short).join(' ')]]
+  return [['values', Array.from(data, shortestF32).join(' ')]]
 }
 
 function document(
@@ -197,7 +201,7 @@ function document(
   }
 }
 
-/** Six digits are what f32 has for sure. */
+/** For what is computed of them, and is no f32 itself. */
 function short(value: number): string {
   return String(Number(value.toPrecision(6)))
 }

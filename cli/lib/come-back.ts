@@ -8,18 +8,24 @@ export async function comeBack(
   session: Session,
   shortId: string,
 ): Promise<string[]> {
-  const command = `mesh results ${shortId}${await dataFlag(context, session.dataDir)}`
+  const data = await dataFlag(context, session.dataDir)
+  const command = `mesh results ${shortId}${data}`
+  const end = `or end it: mesh cancel ${shortId}${data}`
   if (!session.embedded) {
-    return [`job ${shortId} goes on without this command; come back with: ${command}`]
+    return [`job ${shortId} goes on without this command; come back with: ${command}`, end]
   }
   const others = await otherPeers(session)
   if (others > 0) {
-    return [`job ${shortId} goes on on ${plural(others, 'other peer')}; come back with: ${command}`]
+    return [
+      `job ${shortId} goes on on ${plural(others, 'other peer')}; come back with: ${command}`,
+      end,
+    ]
   }
   return [
     `no other peer has job ${shortId}: it is kept in ${session.dataDir} and stands still until a peer runs there again`,
     `go on and get the results: ${command}`,
-    `or lend this machine to it: mesh join${await dataFlag(context, session.dataDir)}`,
+    `or lend this machine to it: mesh join${data}`,
+    end,
   ]
 }
 

@@ -21,6 +21,7 @@ export interface PeerOptions {
   readonly minFree?: number
   readonly lease?: number
   readonly gpu?: { readonly mode: 'auto' | 'off' | 'require'; readonly device?: string }
+  readonly labels?: Readonly<Record<string, string>>
   readonly verbose?: boolean
 }
 

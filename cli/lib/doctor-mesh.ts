@@ -152,6 +152,15 @@ function gpu({ gpu, gpuError, peer }: Looked): Finding {
   if (gpu.state !== 'none' && reason === '') return working(gpu, gpu.state, peer)
   const name = gpu.name === '' ? 'none' : printable(gpu.name, 100)
   const found = (reason === '' ? name : `${name}: ${reason}`) + others(gpu)
+  if (gpu.broken === true) {
+    return finding(
+      'gpu',
+      'problem',
+      found,
+      'No kernel runs here, on the CPU neither.',
+      ...gpu.advice,
+    )
+  }
   // With an adapter there is one that is not used.
   const level = gpu.adapters.length > 0 ? 'warning' : 'ok'
   return finding('gpu', level, found, ON_THE_CPU, ...gpu.advice)

@@ -7,6 +7,7 @@ import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { tellFailures } from './failures.ts'
 import { lossTeller, tellSleep } from './happenings.ts'
 import type { Interrupt } from './interrupt.ts'
+import { cancelledText } from './job-view.ts'
 import type { Library } from './library.ts'
 import { closeSink, openLineOutput } from './line-output.ts'
 import { note } from './output.ts'
@@ -14,6 +15,7 @@ import { createProgress } from './progress.ts'
 import type { End, FollowOptions, Run } from './run.ts'
 import type { Session } from './session.ts'
 import { isPipeClosed, nowhere, openFileSink } from './sink.ts'
+import { openValueOutput } from './value-output.ts'
 
 /**
  * Reads a job's results into --out or stdout with progress on stderr, until the job ends or the user interrupts.
@@ -43,10 +45,13 @@ export async function followJob(
     aside,
   })
   const { size } = options
+  const lines = { context, library, follow: options, teller, aside }
   const output =
-    size === undefined
-      ? await openLineOutput({ context, library, follow: options, teller, aside })
-      : openArrayOutput({ size, items: options.job.items, teller })
+    size !== undefined
+      ? openArrayOutput({ size, items: options.job.items, teller })
+      : options.job.composed
+        ? await openValueOutput(lines, session.backend)
+        : await openLineOutput(lines)
   const run: Run = {
     context,
     library,
@@ -151,11 +156,13 @@ async function watch(run: Run, signal: AbortSignal): Promise<void> {
 
 function verdict({ options, output, teller }: Run, info: JobInfo): End {
   if (info.state === 'cancelled') {
-    const error = new MeshError('ERR_MESH_JOB_CANCELLED', `job ${info.short} was cancelled`, {
-      details: { job: info.id },
+    const how = cancelledText(info) || 'cancelled'
+    const error = new MeshError('ERR_MESH_JOB_CANCELLED', `job ${info.short} was ${how}`, {
+      details: { job: info.id, ...(info.cancelled !== null && { cancelled: info.cancelled }) },
     })
     return { code: EXIT.failed, info, error }
   }
-  if (!options.wait && output.present < info.items) return { code: EXIT.notYet, info }
+  if (!options.wait && output.present < (output.expected ?? info.items))
+    return { code: EXIT.notYet, info }
   return { code: teller.count > 0 ? EXIT.failed : EXIT.ok, info }
 }

@@ -8,7 +8,8 @@ import {
   printable,
 } from './format.ts'
 import { gpuText } from './gpu.ts'
-import { GPU_NAME_CHARS, NAME_CHARS } from './limits.ts'
+import { labelsText } from './labels.ts'
+import { GPU_NAME_CHARS, LABELS_CHARS, NAME_CHARS, REASON_CHARS } from './limits.ts'
 import type { Style } from './style.ts'
 import { type Column, renderBar, renderTable } from './table.ts'
 
@@ -41,7 +42,29 @@ export function stateText(info: JobInfo, style: Style): string {
   }
   if (info.state === 'cancelled') return style.yellow('cancelled')
   if (info.state === 'paused') return style.yellow('paused')
+  if (info.startsAt !== null) return style.cyan('scheduled')
   return style.cyan('running')
+}
+
+/** 'cancelled by box2: wrong file'; '' when it was not, or nobody knows by whom. */
+export function cancelledText({ cancelled }: Pick<JobInfo, 'cancelled'>): string {
+  if (cancelled === null) return ''
+  const reason = cancelled.reason === '' ? '' : `: ${printable(cancelled.reason, REASON_CHARS)}`
+  return `cancelled by ${printable(cancelled.name, NAME_CHARS)}${reason}`
+}
+
+/** 'in 2 h 05 min', or 'now' */
+export function untilText(iso: string, wallClock: number): string {
+  const seconds = (Date.parse(iso) - wallClock) / 1000
+  return seconds <= 0 ? 'now' : `in ${formatDuration(Math.ceil(seconds))}`
+}
+
+/** '2030-01-02 14:30:00', in this machine's zone. */
+export function localTime(iso: string): string {
+  const at = new Date(iso)
+  const two = (value: number): string => String(value).padStart(2, '0')
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
 }
 
 /** How long the job took, or takes so far; NaN when unknown. */
@@ -73,14 +96,19 @@ export function runningLine(info: JobInfo, style: Style): string {
 /** Who works on it, or why nobody does; '' when nothing is left to do. */
 export function peersText(
   info: Pick<JobInfo, 'state' | 'items' | 'done' | 'failed' | 'peersAtWork'> &
-    Partial<Pick<JobInfo, 'waitsFor'>>,
+    Partial<Pick<JobInfo, 'waitsFor' | 'startsAt'>>,
 ): string {
   if (info.state === 'paused') return 'paused'
+  if (typeof info.startsAt === 'string' && !isOver(info)) {
+    return `starts at ${localTime(info.startsAt)}`
+  }
   if (info.peersAtWork > 0) return plural(info.peersAtWork, 'peer')
   if (isOver(info) || finishedItems(info) >= info.items) return ''
   return `waiting for ${info.waitsFor ?? 'peers'}`
 }
 
+const LABELS: Column = { title: 'LABELS' }
+const ADDRESS: Column = { title: 'ADDRESS' }
 const PEER_COLUMNS: readonly Column[] = [
   { title: 'PEER' },
   { title: 'NAME' },
@@ -92,7 +120,7 @@ const PEER_COLUMNS: readonly Column[] = [
   { title: 'MEMORY FREE', align: 'right' },
   { title: 'RTT', align: 'right' },
   { title: 'STATE' },
-  { title: 'ADDRESS' },
+  ADDRESS,
 ]
 
 /** 'this peer', 'connected', 'silent 12 s', 'lost, silent 12 s', 'away 3 min', 'left'; and what else keeps it from working. */
@@ -113,6 +141,8 @@ export function peerTable(
   bytes: (n: number) => string,
   style: Style,
 ): string {
+  // Few meshes have labels: there is no column for nothing.
+  const labelled = peers.some(({ labels }) => Object.keys(labels).length > 0)
   const rows = [...peers]
     .sort(
       (a, b) =>
@@ -129,7 +159,9 @@ export function peerTable(
       bytes(peer.freeMemoryBytes),
       peer.rttMs === null ? '-' : `${Math.round(peer.rttMs * 10) / 10} ms`,
       stateOf(peer),
+      ...(labelled ? [printable(labelsText(peer.labels), LABELS_CHARS)] : []),
       peer.self ? '' : printable(peer.address, 64),
     ])
-  return renderTable(PEER_COLUMNS, rows, style.dim)
+  const columns = labelled ? [...PEER_COLUMNS.slice(0, -1), LABELS, ADDRESS] : PEER_COLUMNS
+  return renderTable(columns, rows, style.dim)
 }

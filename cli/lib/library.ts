@@ -6,9 +6,12 @@ import {
   type ArrayFileWritten,
   arrayFormatOf,
   checkArrayFile,
+  type PictureOptions,
   type SizedArray,
   writeArrayFile,
 } from '../../src/client/array-files.ts'
+import { type CompositionFile, compositionFile } from '../../src/client/compose/file.ts'
+import { Output } from '../../src/client/compose/read.ts'
 import { toJsonLine } from '../../src/client/format.ts'
 import type { JobSource } from '../../src/client/input.ts'
 import { Job } from '../../src/client/job.ts'
@@ -18,14 +21,15 @@ import { Mesh } from '../../src/client/mesh.ts'
 import { type SubmitOptions as LibraryOptions, toJobOptions } from '../../src/client/options.ts'
 import { bundleOf } from '../../src/client/task-code.ts'
 import type { Size } from '../../src/gpu/types.ts'
-import type { Kernel } from '../../src/index.ts'
+import type { Composition, Kernel } from '../../src/index.ts'
 import type { MeshBackend } from '../../src/node/types.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
 import type { Context } from './context.ts'
 import { type InputSource, itemsOfKernel, openInput } from './input.ts'
 
 export type { ArrayFileWritten } from '../../src/client/array-files.ts'
-export type { Kernel } from '../../src/index.ts'
+export type { CompositionFile } from '../../src/client/compose/file.ts'
+export type { Composition, Kernel } from '../../src/index.ts'
 export type SubmitOptions = Omit<LibraryOptions, 'onProgress'>
 
 export interface FoundJob {
@@ -45,7 +49,7 @@ export interface Library {
   submit(
     context: Context,
     backend: MeshBackend,
-    task: string | Kernel,
+    task: string | Kernel | Composition,
     source: InputSource | undefined,
     options: SubmitOptions,
   ): Promise<Job>
@@ -54,6 +58,13 @@ export interface Library {
    * running it. `thorough` false: only if the file itself speaks of defineKernel. @throws ERR_MESH_TASK_*
    */
   kernelOf(path: string, thorough: boolean): Promise<Kernel | undefined>
+  /**
+   * The composition that a file has as its default export, or that the function there gives for `args`: the file is run in this process.
+   * undefined when it has another. @throws ERR_MESH_TASK_*
+   */
+  compositionOf(path: string, args: unknown): Promise<CompositionFile | undefined>
+  /** How the value of a composition is made of its items. @throws ERR_MESH_INPUT_LOST */
+  outputOf(backend: MeshBackend, id: string): Promise<Output>
   /** Loads a task file in a process of its own, for what is wrong with it. @throws ERR_MESH_TASK_* */
   checkTask(path: string): Promise<void>
   /**
@@ -66,7 +77,7 @@ export interface Library {
   /** Whether a file is of a format that holds an array alone. */
   isArrayFile(path: string): boolean
   /** @throws ERR_MESH_OPTION_INVALID, ERR_MESH_DISK_FULL */
-  writeArray(path: string, array: SizedArray): Promise<ArrayFileWritten>
+  writeArray(path: string, array: SizedArray, picture?: PictureOptions): Promise<ArrayFileWritten>
   /** A job that was submitted before. @throws ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS */
   findJob(backend: MeshBackend, id: string): Promise<FoundJob>
   /** One line of JSON: undefined -> null, bytes -> base64, BigInt -> string. */
@@ -89,7 +100,8 @@ export const library: Library = {
   },
   async submit(context, backend, task, source, options) {
     const mesh = new Mesh(backend)
-    if (typeof task !== 'string') return await mesh.submit(task, undefined, options)
+    if (typeof task !== 'string')
+      return (await mesh.submit(task as Kernel, undefined, options)) as Job
     try {
       return await mesh.submit(task, await toSource(source!, context), options)
     } catch (error) {
@@ -105,6 +117,8 @@ export const library: Library = {
     if (!thorough && !text.includes('defineKernel')) return undefined
     return await onStderr(() => kernelOf(path))
   },
+  compositionOf: (path, args) => onStderr(() => compositionFile(path, args)),
+  outputOf: async (backend, id) => new Output(await backend.plan(id as JobId)),
   checkTask: async (path) => void (await bundleOf(path)),
   kernelOptions(kernel, options) {
     const { args, ...rest } = options
@@ -122,11 +136,16 @@ export const library: Library = {
       return false
     }
   },
-  writeArray: (path, array) => writeArrayFile(path, array),
+  writeArray: (path, array, picture) => writeArrayFile(path, array, picture),
   async findJob(backend, id) {
     const info = await backend.job(id)
     return {
-      job: new Job({ backend, id: info.id as JobId, items: info.items }),
+      job: new Job({
+        backend,
+        id: info.id as JobId,
+        items: info.items,
+        composed: info.task.kind === 'graph',
+      }),
       size: info.output,
     }
   },

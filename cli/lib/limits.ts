@@ -56,3 +56,16 @@ export const ARRAY_VALUES_SHOWN = 16
 export const SHARES_SHOWN = 6
 /** Classes of devices that are named as those that computed a kernel's output: what a peer says of itself is not endless. */
 export const MAX_DEVICES = 16
+/** Lines of `mesh retry` that say which items the new job's were; --json has all. */
+export const ITEMS_MAPPED = 5
+/** Nodes of a composition that `mesh job` shows; --json has up to 1 000. */
+export const NODES_SHOWN = 30
+/** A clock that is further from the mesh's (ms) is told in `mesh status`: delayed starts and times of day are off by that here. */
+export const CLOCK_TOLD_MS = 1_000
+/** Characters of the reason why a job was cancelled, and of a peer's labels in a table. */
+export const REASON_CHARS = 200
+export const LABELS_CHARS = 40
+
+/** Nodes of a composition in a progress line, and characters of their names: a line holds other things too. */
+export const NODES_IN_PROGRESS = 2
+export const NODE_NAME_CHARS = 24

@@ -16,6 +16,8 @@ export interface LineOutputOptions {
   readonly teller: FailureTeller
   /** Lets a progress bar make way. */
   readonly aside: (write: () => void) => void
+  /** Lines that there are in the end; absent: one for each item of the job. */
+  readonly expected?: number
 }
 
 /**
@@ -39,6 +41,7 @@ export async function openLineOutput(options: LineOutputOptions): Promise<Output
     open: async () => document?.open(),
     write: (batch) => writer.write(batch),
     flush: () => sink.flush(),
+    ...(options.expected === undefined ? {} : { expected: options.expected }),
     get present() {
       return writer.present
     },

@@ -1,7 +1,7 @@
 import type { JobInfo, PeerInfo } from '../../src/node/types.ts'
 import { formatCount, formatDuration, plural, printable } from './format.ts'
 import { gpuText } from './gpu.ts'
-import { isOver, itemWord, secondsOf } from './job-view.ts'
+import { cancelledText, isOver, itemWord, secondsOf } from './job-view.ts'
 import { EVENTS_PER_POLL, NAME_CHARS } from './limits.ts'
 
 /** What `mesh join` saw at its last look. */
@@ -59,6 +59,10 @@ export function eventsBetween(
     if (was === undefined)
       lines.push(`> job ${job.short} ${nameOf(job)}: ${plural(job.items, itemWord(job))}`)
     if (isOver(job) && was !== job.state) lines.push(endLine(job, wallClock))
+    else if (was !== undefined && (was === 'paused') !== (job.state === 'paused')) {
+      const what = job.state === 'paused' ? 'is paused' : 'goes on'
+      lines.push(`~ job ${job.short} ${nameOf(job)} ${what}`)
+    }
   }
   const more = lines.length - EVENTS_PER_POLL
   return more > 0
@@ -73,7 +77,9 @@ function cameLine(peer: PeerInfo, how: string): string {
 }
 
 function endLine(job: JobInfo, wallClock: number): string {
-  if (job.state === 'cancelled') return `x job ${job.short} ${nameOf(job)} was cancelled`
+  if (job.state === 'cancelled') {
+    return `x job ${job.short} ${nameOf(job)} was ${cancelledText(job) || 'cancelled'}`
+  }
   const failed = job.failed > 0 ? `, ${formatCount(job.failed)} failed` : ''
   return `= job ${job.short} ${nameOf(job)} finished: ${plural(job.items, itemWord(job))} in ${formatDuration(secondsOf(job, wallClock))}${failed}`
 }

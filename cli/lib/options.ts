@@ -22,9 +22,16 @@ export function withCommonOptions(command: Command): Command {
 
 /** Adds the options of a command that may start a peer of its own. */
 export function withPeerOptions(command: Command): Command {
+  return withGpuOptions(
+    command
+      .option('--name <name>', 'what this peer calls itself (default: the host name)', parseName)
+      .option('--no-mdns', 'do not look for peers on the local network'),
+  )
+}
+
+/** Adds --gpu and --gpu-device. */
+export function withGpuOptions(command: Command): Command {
   return command
-    .option('--name <name>', 'what this peer calls itself (default: the host name)', parseName)
-    .option('--no-mdns', 'do not look for peers on the local network')
     .option(
       '--gpu <mode>',
       'auto: kernels run on the GPU if there is one; off: on the CPU; require: no peer without one (default: auto)',

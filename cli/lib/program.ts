@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { VERSION } from '../../src/base/version.ts'
+import * as cancel from '../commands/cancel.ts'
 import * as doctor from '../commands/doctor.ts'
 import * as forget from '../commands/forget.ts'
 import * as job from '../commands/job.ts'
@@ -7,8 +8,11 @@ import * as jobs from '../commands/jobs.ts'
 import * as join from '../commands/join.ts'
 import * as leave from '../commands/leave.ts'
 import * as logs from '../commands/logs.ts'
+import * as pause from '../commands/pause.ts'
 import * as peers from '../commands/peers.ts'
 import * as results from '../commands/results.ts'
+import * as resume from '../commands/resume.ts'
+import * as retry from '../commands/retry.ts'
 import * as status from '../commands/status.ts'
 import * as submit from '../commands/submit.ts'
 import * as ticket from '../commands/ticket.ts'
@@ -27,6 +31,10 @@ const COMMANDS = [
   jobs,
   job,
   logs,
+  cancel,
+  pause,
+  resume,
+  retry,
   forget,
   ticket,
   leave,

@@ -2,7 +2,14 @@ import type { JobInfo } from '../../src/node/types.ts'
 import type { Terminal } from './context.ts'
 import { formatCount, formatDuration, formatPercent, formatRate, printable } from './format.ts'
 import { finishedItems, itemWord, peersText } from './job-view.ts'
-import { BAR_WIDTH, NAME_CHARS, PLAIN_LINE_MS, REDRAW_MS } from './limits.ts'
+import {
+  BAR_WIDTH,
+  NAME_CHARS,
+  NODE_NAME_CHARS,
+  NODES_IN_PROGRESS,
+  PLAIN_LINE_MS,
+  REDRAW_MS,
+} from './limits.ts'
 import { renderBar, visibleWidth } from './table.ts'
 
 /** What a progress line says; a JobInfo has all of it. */
@@ -10,7 +17,7 @@ export type ProgressFacts = Pick<
   JobInfo,
   'name' | 'items' | 'done' | 'failed' | 'itemsPerSecond' | 'etaSeconds' | 'peersAtWork' | 'state'
 > &
-  Partial<Pick<JobInfo, 'waitsFor' | 'output'>>
+  Partial<Pick<JobInfo, 'waitsFor' | 'startsAt' | 'output' | 'nodes'>>
 
 export interface Progress {
   /** New facts; drawn at most 10 times a second on a terminal, every 2 s elsewhere. */
@@ -94,15 +101,12 @@ export function barLine(facts: ProgressFacts, columns: number): string {
   const name = printable(facts.name, NAME_CHARS)
   // One column stays free: a line that fills the last one wraps on some terminals.
   const room = columns - 1
-  for (const barWidth of [BAR_WIDTH, 12, 6, 0]) {
-    const parts = [
-      name,
-      barWidth > 0 ? renderBar(finished, facts.items, barWidth) : '',
-      ...always,
-      ...extras,
-    ]
-    const line = join(parts)
-    if (visibleWidth(line) <= room) return line
+  for (const nodes of new Set([nodesText(facts), ''])) {
+    for (const barWidth of [BAR_WIDTH, 12, 6, 0]) {
+      const bar = barWidth > 0 ? renderBar(finished, facts.items, barWidth) : ''
+      const line = join([name, bar, ...always, nodes, ...extras])
+      if (visibleWidth(line) <= room) return line
+    }
   }
   return join([...always, ...extras]).slice(0, Math.max(0, room))
 }
@@ -112,12 +116,26 @@ export function plainLine(facts: ProgressFacts): string {
   const finished = finishedItems(facts)
   const parts = [
     `${printable(facts.name, NAME_CHARS)}: ${formatCount(finished)}/${formatCount(facts.items)} ${itemWord(facts)}s (${formatPercent(finished, facts.items)})`,
+    nodesText(facts),
     facts.failed > 0 ? `${formatCount(facts.failed)} failed` : '',
     formatRate(facts.itemsPerSecond),
     etaText(facts),
     peersText(facts),
   ]
   return parts.filter((part) => part !== '').join(', ')
+}
+
+/** Of a composition, the nodes that are next to end: 'fetch 340/1 000, sum 0/1, 3 more'. */
+function nodesText({ nodes }: ProgressFacts): string {
+  const open = (nodes ?? []).filter(({ done, items }) => done < items)
+  if (nodes === undefined || nodes === null || nodes.length === 1) return ''
+  const shown = open.slice(0, NODES_IN_PROGRESS).map((node) => {
+    const name = printable(node.name, NODE_NAME_CHARS)
+    return `${name} ${formatCount(node.done)}/${formatCount(node.items)}`
+  })
+  if (open.length > NODES_IN_PROGRESS)
+    shown.push(`${formatCount(open.length - NODES_IN_PROGRESS)} more`)
+  return shown.join(', ')
 }
 
 function etaText(facts: ProgressFacts): string {

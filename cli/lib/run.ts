@@ -1,5 +1,6 @@
 /** What one run of `submit` or `results` is made of: shared by what reads a job and by what becomes of its results. */
 import type { MeshError } from '../../src/base/errors.ts'
+import type { PictureOptions } from '../../src/client/array-files.ts'
 import type { Job } from '../../src/client/job.ts'
 import type { JobInfo } from '../../src/node/types.ts'
 import type { Context } from './context.ts'
@@ -19,6 +20,8 @@ export interface FollowOptions {
   /** Run the items again whose results nobody has any more. */
   readonly recompute?: boolean
   readonly out?: string
+  /** How the array of a kernel becomes a picture there. */
+  readonly picture?: PictureOptions
   readonly errors?: string
   readonly json: boolean
   readonly quiet: boolean
@@ -58,6 +61,8 @@ export interface Output {
   flush(): Promise<void>
   /** Items so far that have a value or failed. */
   readonly present: number
+  /** How many there are in the end; absent: all items of the job. */
+  readonly expected?: number
   /** The reading broke in a way that has no End. Returns the exit code, or throws the error on. */
   fail(error: unknown): Promise<number>
   /** Tells the end, in words or as the document of --json; returns the exit code. */

@@ -5,13 +5,13 @@ import { MeshError } from '../../src/base/errors.ts'
 import { elementsOf } from '../../src/base/extents.ts'
 import { checkInput, type InputSource, itemsOfKernel, noItems } from './input.ts'
 import { sizeText } from './job-view.ts'
-import type { Kernel, Library, SubmitOptions } from './library.ts'
+import type { Composition, Kernel, Library, SubmitOptions } from './library.ts'
 import { MAX_JSON_ARRAY } from './limits.ts'
 import { checkOutputs } from './sink.ts'
 
-/** What is submitted: a task file over items, or a kernel. */
+/** What is submitted: a task file over items, a kernel, or a composition. */
 export interface Submission {
-  readonly task: string | Kernel
+  readonly task: string | Kernel | Composition
   readonly source: InputSource | undefined
   readonly options: SubmitOptions
   readonly kernel: Kernel | undefined
@@ -46,6 +46,15 @@ export async function prepareSubmission(
   const kernel = await library.kernelOf(task, source === undefined)
   if (kernel === undefined) {
     if (source === undefined) {
+      const found = await library.compositionOf(task, options.args)
+      if (found !== undefined) {
+        const { composition, usesArgs } = found
+        const { args, ...rest } = options
+        const given = usesArgs ? rest : options
+        library.checkOptions(given)
+        await checkResultFile(library, flags, null)
+        return { task: composition, source, options: given, kernel }
+      }
       // A file that fails when it is run is neither, and says more than that items are missing.
       await library.checkTask(task)
       throw noItems()
@@ -95,10 +104,13 @@ export async function checkResultFile(
 }
 
 /** They are of the workers that run tasks; a kernel runs in none. */
-function refuseWorkerOptions({ memory, retries, maxItemsPerWorker }: SubmitOptions): void {
+function refuseWorkerOptions(options: SubmitOptions): void {
+  const { memory, retries, backoff, softTimeLimit, maxItemsPerWorker } = options
   const given = [
     memory === undefined ? [] : ['--memory'],
     retries === undefined ? [] : ['--retries'],
+    backoff === undefined ? [] : ['--backoff'],
+    softTimeLimit === undefined ? [] : ['--soft-time-limit'],
     maxItemsPerWorker === undefined ? [] : ['--max-items-per-worker'],
   ].flat()
   const [first] = given

@@ -15,12 +15,13 @@ export async function tellEnd(run: Run, end: End, missing: string): Promise<void
   const { info } = end
   const quiet = options.quiet
   if (end.error !== undefined) {
-    note(context, end.error.message)
+    // The reason of a cancelled job is another peer's text.
+    note(context, printable(end.error.message))
     if (end.error.code === 'ERR_MESH_STOPPED') {
       for (const line of await comeBack(context, session, info.short)) note(context, line)
     }
   } else if (end.code === EXIT.notYet) {
-    const there = `${formatCount(output.present)} of ${plural(info.items, itemWord(info))}`
+    const there = `${formatCount(output.present)} of ${plural(output.expected ?? info.items, itemWord(info))}`
     note(context, `${there} are there; ${missing}`, quiet)
   } else if (end.code >= EXIT.internal) {
     for (const line of await comeBack(context, session, info.short)) note(context, line)

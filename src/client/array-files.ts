@@ -5,6 +5,7 @@ import { endianness } from 'node:os'
 import { basename, dirname, extname, join, resolve } from 'node:path'
 import { MeshError } from '../base/errors.ts'
 import { elementsOf } from '../base/extents.ts'
+import { shortestF32 } from '../base/f32-text.ts'
 import {
   checkPictureSize,
   type PictureOptions,
@@ -196,7 +197,7 @@ function* csv(data: Float32Array, size: readonly number[]): Generator<Uint8Array
   let lines: string[] = []
   let gathered = 0
   for (let at = 0; at < data.length; at += columns) {
-    lines.push(Array.from(data.subarray(at, at + columns), shortest).join(','))
+    lines.push(Array.from(data.subarray(at, at + columns), cell).join(','))
     gathered += columns
     if (gathered < ELEMENTS_PER_WRITE / 8) continue
     yield Buffer.from(`${lines.join('\n')}\n`)
@@ -206,17 +207,11 @@ function* csv(data: Float32Array, size: readonly number[]): Generator<Uint8Array
   if (lines.length > 0) yield Buffer.from(`${lines.join('\n')}\n`)
 }
 
-/** The shortest decimal that reads back as the same f32: 0.1, not 0.10000000149011612. */
-function shortest(value: number): string {
+/** As NumPy and R read it. */
+function cell(value: number): string {
   if (Number.isNaN(value)) return 'nan'
   if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf'
-  if (Number.isInteger(value) && Math.abs(value) < 2 ** 24)
-    return Object.is(value, -0) ? '-0' : String(value)
-  for (let digits = 6; digits < 9; digits++) {
-    const text = value.toPrecision(digits)
-    if (Math.fround(Number(text)) === value) return String(Number(text))
-  }
-  return String(Number(value.toPrecision(9)))
+  return shortestF32(value)
 }
 
 // ---------------------------------------------------------------- files

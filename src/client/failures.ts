@@ -9,15 +9,17 @@ const MAX_MAPPED_STACKS = 256
 
 /** Maps the stacks of failed items from the bundle to the user's own source, where this process made the bundle. */
 export function createStackMapper(
-  bundle: TaskBundle | undefined,
+  bundle: TaskBundle | readonly TaskBundle[] | undefined,
 ): (failure: ItemFailure) => ItemFailure {
   if (bundle === undefined) return (failure) => failure
+  const bundles = Array.isArray(bundle) ? (bundle as readonly TaskBundle[]) : [bundle as TaskBundle]
   const mapped = new Map<string, string>()
   return (failure) => {
     if (failure.stack === undefined) return failure
     let stack = mapped.get(failure.stack)
     if (stack === undefined) {
-      stack = mapStack(failure.stack, bundle.map, bundle.hash)
+      stack = failure.stack
+      for (const { map, hash } of bundles) stack = mapStack(stack, map, hash)
       if (mapped.size < MAX_MAPPED_STACKS) mapped.set(failure.stack, stack)
     }
     return { ...failure, stack }

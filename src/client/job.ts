@@ -2,11 +2,15 @@ import { isMeshError, MeshError } from '../base/errors.ts'
 import { elementsOf } from '../base/extents.ts'
 import type { JobInfo, LogLine, MeshBackend, ResultsOptions } from '../node/types.ts'
 import type { TaskBundle } from '../runtime/bundle.ts'
+import type { Plan } from '../scheduler/plan.ts'
 import type { JobId } from '../scheduler/types.ts'
+import { compositionFailed, firstFailures, Output, renumbered } from './compose/read.ts'
 import { createStackMapper, FailureTally, itemsFailed } from './failures.ts'
 import { flatten } from './iterate.ts'
+import type { SubmitOptions } from './options.ts'
 import { Progress, type ProgressListener } from './progress.ts'
 import { type ItemFailure, type ResultBatch, readBatches } from './results.ts'
+import { planRetry } from './retry.ts'
 import { SpanSet } from './span-set.ts'
 
 /** The value of one item. */
@@ -48,7 +52,13 @@ export interface JobParts {
   readonly id: JobId
   readonly items: number
   readonly heldBy?: readonly string[]
-  readonly bundle?: TaskBundle | undefined
+  readonly attached?: boolean | undefined
+  readonly retried?: readonly number[] | undefined
+  readonly bundle?: TaskBundle | readonly TaskBundle[] | undefined
+  /** Its items are those of a plan's nodes. */
+  readonly composed?: boolean
+  /** Its plan, where it is at hand. */
+  readonly plan?: Plan | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -57,19 +67,29 @@ export interface JobParts {
  *
  * `for await (const { index, value } of job)` gives the values as they come. When some items failed, the iteration gives the good
  * ones first and then throws ERR_MESH_ITEMS_FAILED; `results({ failures: 'yield' })` gives `{ index, error }` instead.
+ *
+ * Of a composition the items are those that its value is made of, numbered from 0, and `collect()` gives the value.
  */
-export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
+export class Job<O = unknown, V = O[]> implements AsyncIterable<ItemResult<O>> {
   /** 64 hex characters: what `mesh job`, `mesh results` and `mesh.job()` take (or a unique prefix of it). */
   readonly id: string
   /** How many items it has. */
   readonly items: number
+  /** It is that of a composition. */
+  readonly composed: boolean
   /** Ids of the other peers that held the job when `submit` returned. */
   readonly heldBy: readonly string[]
+  /** It was there before `submit`, which found it by its `key`. */
+  readonly attached: boolean
+  /** Of a job that `retry` made: its item i was item `retried[i]` of the old job; undefined of others. */
+  readonly retried: readonly number[] | undefined
   private readonly backend: MeshBackend
+  private readonly bundle: JobParts['bundle']
   private readonly job: JobId
   private readonly signal: AbortSignal | undefined
   private readonly progress: Progress
   private readonly mapped: (failure: ItemFailure) => ItemFailure
+  private planned: Promise<Plan> | undefined
 
   /** Jobs come from `mesh.submit()` and `mesh.job()`. */
   constructor(parts: JobParts) {
@@ -77,10 +97,15 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     this.job = parts.id
     this.items = parts.items
     this.heldBy = parts.heldBy ?? []
+    this.attached = parts.attached ?? false
+    this.retried = parts.retried
+    this.bundle = parts.bundle
     this.backend = parts.backend
     this.signal = parts.signal
     this.progress = new Progress(parts.backend, parts.id)
     this.mapped = createStackMapper(parts.bundle)
+    this.composed = parts.composed ?? parts.plan !== undefined
+    if (parts.plan !== undefined) this.planned = Promise.resolve(parts.plan)
   }
 
   /** What the mesh knows of the job now. @throws ERR_MESH_JOB_UNKNOWN, ERR_MESH_STOPPED */
@@ -120,17 +145,33 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     const seen = new SpanSet()
     const { wait = true, order = 'arrival', recompute = false } = options
     const signal = this.signalOf(options)
+    const output = this.composed ? new Output(await this.plan()) : undefined
     const request: ResultsOptions = {
       order,
       wait,
       ...(recompute && { recompute }),
       ...(signal !== undefined && { signal }),
+      ...(output !== undefined && { ranges: output.ranges }),
     }
     for await (const batch of readBatches<O>(this.backend, this.job, request, seen)) {
-      if (batch.failures.length === 0) yield batch
-      else yield { ...batch, failures: batch.failures.map(this.mapped) }
+      const mapped =
+        batch.failures.length === 0
+          ? batch
+          : { ...batch, failures: batch.failures.map(this.mapped) }
+      if (output === undefined) yield mapped
+      else yield* renumbered(mapped, output)
     }
-    if (wait && seen.size < this.items) throw await this.whyMissing(seen.size)
+    const items = output?.size ?? this.items
+    if (wait && seen.size < items) throw await this.whyMissing(seen.size, items)
+  }
+
+  /** Of a composition. @throws ERR_MESH_INPUT_LOST when no connected peer has it */
+  private plan(): Promise<Plan> {
+    this.planned ??= this.backend.plan(this.job)
+    this.planned.catch(() => {
+      this.planned = undefined
+    })
+    return this.planned
   }
 
   /**
@@ -171,11 +212,12 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
   }
 
   /**
-   * All values, in item order.
+   * All values, in item order; of a composition its value.
    * @throws ERR_MESH_ITEMS_FAILED when items failed: `details.values` holds the values (undefined where an item failed),
-   * `details.failures` every failure as { index, code, name, message, stack, attempts }; and as `batches()`
+   * `details.failures` every failure as { index, code, name, message, stack, attempts }, of a composition what failed first, with
+   * { task, item } beside; and as `batches()`
    */
-  async collect(options: { readonly signal?: AbortSignal } = {}): Promise<O[]> {
+  async collect(options: { readonly signal?: AbortSignal } = {}): Promise<V> {
     const values: (O | undefined)[] = []
     const failures: ItemFailure[] = []
     for await (const batch of this.batches({ ...options, order: 'item' })) {
@@ -183,10 +225,26 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
       for (const value of batch.values) values.push(value)
       for (const failure of batch.failures) failures.push(failure)
     }
+    if (this.composed) return (await this.valueOf(values, failures)) as V
     if (failures.length > 0) {
       throw itemsFailed(this.items, failures.length, failures, { job: this.id, values })
     }
-    return values as O[]
+    return values as V
+  }
+
+  /** The value of a composition, of those of its output's items. */
+  private async valueOf(values: unknown[], failures: ItemFailure[]): Promise<unknown> {
+    const plan = await this.plan()
+    const output = new Output(plan)
+    if (failures.length === 0) return output.build(values)
+    const found = await firstFailures(
+      this.backend,
+      this.job,
+      plan,
+      failures.map((failure) => output.toJob(failure)),
+    )
+    const first = found.map((failure) => ({ ...failure, ...this.mapped(failure) }))
+    throw compositionFailed(first, { job: this.id, value: output.build(values) })
   }
 
   /**
@@ -226,6 +284,47 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
     return failures
   }
 
+  /**
+   * Ends the job for all peers: what runs is aborted, what is done stays readable. Nothing happens to one that is over.
+   * @returns whether it was not over
+   * @throws ERR_MESH_NOT_CONTROLLER, ERR_MESH_OPTION_INVALID (a reason of more than 1 KiB), ERR_MESH_STOPPED
+   */
+  async cancel(reason = ''): Promise<boolean> {
+    return (await this.backend.cancel([this.id], reason)).length > 0
+  }
+
+  /** No item starts any more until `resume()`; what runs ends. @throws ERR_MESH_JOB_OVER, ERR_MESH_NOT_CONTROLLER, ERR_MESH_STOPPED */
+  async pause(): Promise<void> {
+    await this.backend.pause(this.id)
+  }
+
+  /** Goes on after `pause()`. @throws as `pause()` */
+  async resume(): Promise<void> {
+    await this.backend.resume(this.id)
+  }
+
+  /**
+   * A new job over the items that failed (of a cancelled job also those without a result), with the same task and options, but for those
+   * given here; `retried` of it says which items they were. Its key and delayed start are not taken over.
+   * @returns undefined when nothing failed
+   * @throws ERR_MESH_JOB_RUNNING when the job is not over, ERR_MESH_UNSUPPORTED for a kernel or a composition, ERR_MESH_INPUT_LOST,
+   * ERR_MESH_RESULT_LOST, and as `submit`
+   */
+  async retry(options: SubmitOptions = {}): Promise<Job<O> | undefined> {
+    const { backend, bundle } = this
+    const plan = await planRetry(backend, await this.info(), options)
+    if (plan === undefined) return undefined
+    const { request, items: retried } = plan
+    const { signal, detach = false, onProgress } = options
+    signal?.throwIfAborted()
+    const reply = await backend.submit({ ...request, ...(detach && { detach }) })
+    const { job: id, heldBy, attached } = reply
+    const items = retried.length
+    const job = new Job<O>({ backend, id, items, heldBy, attached, retried, bundle, signal })
+    if (onProgress !== undefined) job.onProgress(onProgress)
+    return job
+  }
+
   /** What the task printed, from every connected peer that still has it; with `follow` until the job ends. */
   logs(
     options: { readonly follow?: boolean; readonly signal?: AbortSignal } = {},
@@ -245,17 +344,20 @@ export class Job<O = unknown> implements AsyncIterable<ItemResult<O>> {
   }
 
   /** Reading ended, but not all items came. */
-  private async whyMissing(seen: number): Promise<MeshError> {
-    const details = { job: this.id, items: this.items, missing: this.items - seen }
+  private async whyMissing(seen: number, items: number): Promise<MeshError> {
+    const details = { job: this.id, items, missing: items - seen }
     const info = await this.info().catch((error: unknown) => error)
     if (isMeshError(info)) return info.code === 'ERR_MESH_JOB_UNKNOWN' ? info : stoppedEarly(info)
     const state = (info as Partial<JobInfo>).state
-    const of = `${details.missing} of ${this.items} items`
+    const of = `${details.missing} of ${items} items`
     if (state === 'cancelled') {
+      const { cancelled = null } = info as Partial<JobInfo>
+      const by = cancelled === null ? '' : ` by ${cancelled.name}`
+      const reason = cancelled?.reason ? ` (${cancelled.reason})` : ''
       return new MeshError(
         'ERR_MESH_JOB_CANCELLED',
-        `the job was cancelled: ${of} have no result`,
-        { details },
+        `the job was cancelled${by}${reason}: ${of} have no result`,
+        { details: { ...details, ...(cancelled !== null && { cancelled }) } },
       )
     }
     if (state === 'finished') {

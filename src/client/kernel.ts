@@ -13,27 +13,82 @@ import { encodeKernelSpec } from '../gpu/kernel-codec.ts'
 import { kernelSpec } from '../gpu/kernel-spec.ts'
 import type { MeshBackend } from '../node/types.ts'
 import type { OwnFile } from '../runtime/bundle.ts'
+import type { DefaultExport } from '../runtime/default-export.ts'
 import { sourcePlace } from '../runtime/stacks.ts'
-import { defineTask, describe } from '../runtime/task.ts'
+import { defineTask, describe, isTask } from '../runtime/task.ts'
 import type { BlobHash, JobInput, JobTask } from '../scheduler/types.ts'
 import { pathOf } from './task-code.ts'
 
 /** What a kernel file imports from 'meshwork'. */
 const OWN_EXPORTS = { defineKernel, perItem, defineTask }
 
+const USE_DEFINE_KERNEL =
+  "write `defineKernel({ name, kernel: function (a, b) { … }, output })`, from 'meshwork'"
+
 /** The files that kernels were read from: what is wrong with one is told at its place there. */
 const files = new WeakMap<Kernel, OwnFile>()
 
-/** The kernel that `task` is, or that the file it names has as its default export; undefined when it is none. @throws ERR_MESH_TASK_* */
+/**
+ * The kernel that `task` is, or that the file it names has as its default export; undefined when it is none. The file is run in this
+ * process, unless its text tells that its default export is another thing.
+ * @throws ERR_MESH_TASK_*
+ */
 export async function kernelOf(task: unknown): Promise<Kernel | undefined> {
   if (isKernel(task)) return task
-  if (typeof task !== 'string' && !(task instanceof URL)) return undefined
-  const { importOwnFile } = await import('../runtime/bundle.ts')
-  const file = await importOwnFile(pathOf(task), 'defineKernel', OWN_EXPORTS)
+  if (typeof task !== 'string' && !(task instanceof URL)) {
+    refuseFields(task)
+    return undefined
+  }
+  const [{ importOwnFile }, { defaultExportOf }] = await Promise.all([
+    import('../runtime/bundle.ts'),
+    import('../runtime/default-export.ts'),
+  ])
+  const path = pathOf(task)
+  const isWanted = (text: string): boolean =>
+    text.includes('kernel') && mayBeKernel(path, defaultExportOf(text))
+  const file = await importOwnFile(path, isWanted, OWN_EXPORTS)
   const found = file?.exports.default
   if (file === undefined || !isKernel(found)) return undefined
   files.set(found, file)
   return found
+}
+
+/** @throws ERR_MESH_TASK_INVALID, ERR_MESH_TASK_NO_DEFAULT for a kernel that is there, and cannot be submitted so */
+function mayBeKernel(path: string, { kind, kernels }: DefaultExport): boolean {
+  if (kind === 'fields') {
+    throw new MeshError(
+      'ERR_MESH_TASK_INVALID',
+      `${path}: its default export is an object with a kernel, which is not yet a kernel: ${USE_DEFINE_KERNEL}`,
+    )
+  }
+  const [name] = kernels
+  if (kind === 'none' && name !== undefined) {
+    throw new MeshError(
+      'ERR_MESH_TASK_NO_DEFAULT',
+      `${path}: its default export must be the kernel, and it has none; it exports a kernel as ${name}: write \`export default ${name}\``,
+    )
+  }
+  return kind === 'kernel' || kind === 'unknown'
+}
+
+/** For what is submitted with items. @throws ERR_MESH_TASK_INVALID for a kernel, and for the fields of one */
+export function refuseKernel(task: unknown): void {
+  refuseFields(task)
+  if (!isKernel(task)) return
+  throw new MeshError(
+    'ERR_MESH_TASK_INVALID',
+    `"${task.name}" is a kernel, whose items are the elements (or rows) of its output: submit it without items`,
+  )
+}
+
+/** @throws ERR_MESH_TASK_INVALID for an object that has a kernel, and that nobody gave to defineKernel */
+function refuseFields(task: unknown): void {
+  if (typeof task !== 'object' || task === null || isTask(task)) return
+  if (typeof (task as { kernel?: unknown }).kernel !== 'function') return
+  throw new MeshError(
+    'ERR_MESH_TASK_INVALID',
+    `an object with a kernel is not yet a kernel: ${USE_DEFINE_KERNEL}`,
+  )
 }
 
 /**

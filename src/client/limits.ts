@@ -45,3 +45,34 @@ export const ELEMENTS_PER_WRITE = 1024 * 1024
 
 /** Longest side of a picture: common viewers refuse more (PNG itself allows 2^31 - 1). */
 export const MAX_PICTURE_SIDE = 65_535
+
+/** The least cap under which Node itself starts, and more than any machine has. */
+export const MIN_MEMORY_MIB = 64
+export const MAX_MEMORY_MIB = 2 ** 24
+/** Of one item: longer work should be split, and a week is past every batch window. */
+export const MAX_TIME_LIMIT_S = 7 * 24 * 3600
+/** Delayed starts, limits of whole jobs and how long results are kept: a hundred years, so that a mistyped unit shows. */
+export const MAX_WAIT_S = 36_500 * 24 * 3600
+export const MAX_PRIORITY = 9
+export const MAX_BACKOFF_FACTOR = 100
+/** Items per second: above, a limit limits nothing. */
+export const MAX_RATE = 1_000_000_000
+/** src/node/wire/limits.ts MAX_CORES. */
+export const MAX_REQUIRED_CORES = 65_536
+/** src/store/limits.ts holds peers to the same four. */
+export const MAX_KEY_BYTES = 200
+export const MAX_LABELS = 16
+export const MAX_LABEL_BYTES = 64
+export const MAX_CONTROLLERS = 32
+/** Characters of the beginning of a peer's id that name a controller. */
+export const MIN_PEER_PREFIX = 8
+
+/** Nodes and tasks of a composition; src/scheduler/limits.ts holds peers to the same. */
+export const MAX_PLAN_NODES = 65_536
+export const MAX_PLAN_TASKS = 4_096
+
+/** Arguments of one call that ride in a plan; src/store/limits.ts holds peers to the same. */
+export const MAX_PLAN_VALUE_BYTES = 1024 * 1024
+
+/** Values that ride in a plan, of one node and of all: every peer of the job fetches the plan; what is more lies in pieces. */
+export const MAX_PLAN_VALUES_BYTES = 64 * 1024

@@ -1,10 +1,12 @@
 import { MeshError } from '../base/errors.ts'
 import type { Kernel } from '../gpu/define-kernel.ts'
 import type { JobInfo, JobRequest, MeshBackend, MeshStatus, PeerInfo } from '../node/types.ts'
+import { type AnyComposition, type Composition, isComposition } from '../runtime/composition.ts'
 import type { Task, TaskContext } from '../runtime/task.ts'
+import { controllersOf } from './controllers.ts'
 import { checkSource, type JobSource } from './input.ts'
 import { Job } from './job.ts'
-import { kernelOf, prepareKernel } from './kernel.ts'
+import { kernelOf, prepareKernel, refuseKernel } from './kernel.ts'
 import { MAX_REMEMBERED_BUNDLES } from './limits.ts'
 import { type SubmitOptions, toJobOptions } from './options.ts'
 import { spool } from './spool.ts'
@@ -23,7 +25,7 @@ export type TaskLike<I, O> = Task<I, O> | ItemFunction<I, O> | string | URL
 export class Mesh implements AsyncDisposable {
   private readonly backend: MeshBackend
   /** By job: their source maps turn the stacks of failed items into the user's own lines. */
-  private readonly bundles = new Map<string, TaskBundle>()
+  private readonly bundles = new Map<string, TaskBundle | readonly TaskBundle[]>()
   private stopping: Promise<void> | undefined
 
   /** Over any backend; users have `joinMesh()` and `connectMesh()`. */
@@ -46,22 +48,27 @@ export class Mesh implements AsyncDisposable {
     input?: undefined,
     options?: SubmitOptions,
   ): Promise<Job<number | Float32Array>>
+  /** A composition as one job, whose `collect()` gives its value (docs/library.md, "Compositions"). */
+  submit<V>(composition: Composition<V>, options?: SubmitOptions): Promise<Job<unknown, V>>
   submit<I, O>(
     task: TaskLike<I, O>,
     input: JobSource<NoInfer<I>>,
     options?: SubmitOptions,
   ): Promise<Job<Awaited<O>>>
   async submit<I, O>(
-    task: TaskLike<I, O> | Kernel,
-    input: JobSource<NoInfer<I>> | undefined,
+    task: TaskLike<I, O> | Kernel | Composition,
+    input: JobSource<NoInfer<I>> | SubmitOptions | undefined,
     options: SubmitOptions = {},
-  ): Promise<Job<Awaited<O>>> {
+  ): Promise<unknown> {
     this.assertRunning()
+    if (isComposition(task))
+      return this.submitComposition(task, (input ?? options) as SubmitOptions)
     options.signal?.throwIfAborted()
     if (input === undefined) {
       const kernel = await kernelOf(task)
       if (kernel !== undefined) return this.submitKernel(kernel, options)
     }
+    refuseKernel(task)
     return this.submitTask(task as TaskLike<I, O>, input as JobSource<I>, options)
   }
 
@@ -88,6 +95,35 @@ export class Mesh implements AsyncDisposable {
     return this.begin({ task: jobTask, input: jobInput, options: jobOptions }, options, bundle)
   }
 
+  private async submitComposition(
+    composition: AnyComposition,
+    options: SubmitOptions,
+  ): Promise<Job<unknown, unknown>> {
+    const jobOptions = toJobOptions(options)
+    const { signal } = options
+    signal?.throwIfAborted()
+    const { prepareComposition } = await import('./compose/submission.ts')
+    const { request, bundles } = await prepareComposition(
+      this.backend,
+      composition,
+      jobOptions,
+      signal,
+    )
+    return this.begin(request, options, bundles)
+  }
+
+  /**
+   * The value of a composition: `submit` and `collect` in one.
+   * @throws ERR_MESH_ITEMS_FAILED when what it needs failed, and as `submit`
+   */
+  async run<V>(
+    composition: Composition<V>,
+    options: Omit<SubmitOptions, 'detach'> = {},
+  ): Promise<V> {
+    const job = await this.submit(composition, options)
+    return job.collect()
+  }
+
   private async submitKernel<O>(kernel: Kernel, options: SubmitOptions): Promise<Job<Awaited<O>>> {
     const { args, ...rest } = options
     const jobOptions = toJobOptions(rest)
@@ -98,14 +134,24 @@ export class Mesh implements AsyncDisposable {
   private async begin<O>(
     request: JobRequest,
     options: SubmitOptions,
-    bundle?: TaskBundle,
+    bundle?: TaskBundle | readonly TaskBundle[],
   ): Promise<Job<Awaited<O>>> {
     const { signal, detach = false, onProgress } = options
     signal?.throwIfAborted()
-    const { job: id, heldBy } = await this.backend.submit({ ...request, ...(detach && { detach }) })
+    const {
+      job: id,
+      heldBy,
+      attached,
+    } = await this.backend.submit({
+      ...request,
+      options: { ...request.options, ...(await controllersOf(this.backend, options.controllers)) },
+      ...(detach && { detach }),
+    })
     if (bundle !== undefined) this.remember(id, bundle)
     const items = request.input.count
-    const job = new Job<Awaited<O>>({ backend: this.backend, id, items, heldBy, bundle, signal })
+    const { plan } = request
+    const parts = { backend: this.backend, id, items, heldBy, attached, bundle, signal, plan }
+    const job = new Job<Awaited<O>>(parts)
     if (onProgress !== undefined) job.onProgress(onProgress)
     return job
   }
@@ -128,17 +174,18 @@ export class Mesh implements AsyncDisposable {
    * @param id its id, a unique prefix of it (4 characters or more), or 'last'
    * @throws ERR_MESH_JOB_UNKNOWN (neither this peer nor a connected one knows it), ERR_MESH_JOB_AMBIGUOUS, ERR_MESH_JOB_COLLECTED
    */
-  async job<O = unknown>(id: string): Promise<Job<O>> {
+  async job<O = unknown, V = O[]>(id: string): Promise<Job<O, V>> {
     this.assertRunning()
     if (typeof id !== 'string' || id === '') {
       throw new MeshError('ERR_MESH_JOB_UNKNOWN', `a job id is a string, or 'last'`)
     }
     const info = await this.backend.job(id)
-    return new Job<O>({
+    return new Job<O, V>({
       backend: this.backend,
       id: info.id as Job['id'] & Parameters<MeshBackend['watch']>[0],
       items: info.items,
       bundle: this.bundles.get(info.id),
+      composed: info.task.kind === 'graph',
     })
   }
 
@@ -156,6 +203,38 @@ export class Mesh implements AsyncDisposable {
   async forget(id: string): Promise<string> {
     this.assertRunning()
     return this.backend.forget(id)
+  }
+
+  /**
+   * Ends jobs for all peers: what runs is aborted, what is done stays readable. `'all'`: every job that this peer knows and may control.
+   * @param options `reason`: text that everyone sees, at most 1 KiB
+   * @returns ids of those that were not over
+   * @throws ERR_MESH_NOT_CONTROLLER (then none is cancelled), ERR_MESH_JOB_UNKNOWN, ERR_MESH_JOB_AMBIGUOUS, ERR_MESH_JOB_COLLECTED
+   */
+  async cancel(
+    ids: string | readonly string[],
+    options: { readonly reason?: string } = {},
+  ): Promise<string[]> {
+    this.assertRunning()
+    const jobs = typeof ids === 'string' && ids !== 'all' ? [ids] : ids
+    return this.backend.cancel(jobs as readonly string[] | 'all', options.reason ?? '')
+  }
+
+  /** No item of the job starts any more until `resume`; what runs ends. @returns its id @throws ERR_MESH_JOB_OVER, and as `cancel` */
+  async pause(id: string): Promise<string> {
+    this.assertRunning()
+    return this.backend.pause(id)
+  }
+
+  /** Goes on after `pause`. @returns its id @throws as `pause` */
+  async resume(id: string): Promise<string> {
+    this.assertRunning()
+    return this.backend.resume(id)
+  }
+
+  /** A new job over what failed of an old one: `job.retry()`. @throws as that, and as `job` */
+  async retry<O = unknown>(id: string, options: SubmitOptions = {}): Promise<Job<O> | undefined> {
+    return (await this.job<O>(id)).retry(options)
   }
 
   /** This peer, and those that it knows. */
@@ -192,7 +271,7 @@ export class Mesh implements AsyncDisposable {
     throw new MeshError('ERR_MESH_STOPPED', 'this mesh was stopped: call joinMesh() again')
   }
 
-  private remember(job: string, bundle: TaskBundle): void {
+  private remember(job: string, bundle: TaskBundle | readonly TaskBundle[]): void {
     this.bundles.set(job, bundle)
     if (this.bundles.size <= MAX_REMEMBERED_BUNDLES) return
     for (const oldest of this.bundles.keys()) {

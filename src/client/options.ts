@@ -4,7 +4,28 @@ import type { JobInfo } from '../node/types.ts'
 import { encodeValue } from '../runtime/segment.ts'
 import { describe } from '../runtime/task.ts'
 import type { JobOptions } from '../scheduler/types.ts'
-import { MAX_ARGS_BYTES, MAX_OPTION_COUNT, MAX_REPLICAS, MAX_RETRIES } from './limits.ts'
+import { checkControllers } from './controllers.ts'
+import {
+  MAX_ARGS_BYTES,
+  MAX_OPTION_COUNT,
+  MAX_PRIORITY,
+  MAX_REPLICAS,
+  MAX_RETRIES,
+  MIN_MEMORY_MIB,
+} from './limits.ts'
+import {
+  backoffOf,
+  invalid,
+  keyOf,
+  limitMs,
+  maxFailuresOf,
+  memoryBytes,
+  ratePer1000s,
+  requiresOf,
+  startTime,
+  waitMs,
+  whole,
+} from './option-values.ts'
 
 /** How a job is run. All optional: with none, items are grouped into chunks by time and only a worker's memory is capped. */
 export interface SubmitOptions {
@@ -19,8 +40,35 @@ export interface SubmitOptions {
   readonly timeLimit?: number
   /** Memory cap of a worker process, MiB; an item that passes it fails with ERR_MESH_MEMORY_LIMIT. */
   readonly memory?: number
-  /** How often an item that failed is tried again, 0 to 1 000; default 0. */
+  /** How often an item that failed is tried again, 0 to 1 000; default 0. A task's `retryOn` says which errors are worth it. */
   readonly retries?: number
+  /** Waits between the tries of an item; without it they follow at once. A number is the first wait in seconds; each next one is twice as long. */
+  readonly backoff?: number | BackoffOptions
+  /** Seconds after which an item's `ctx.signal` aborts, so that it may end by itself; `timeLimit` kills. */
+  readonly softTimeLimit?: number
+  /** Seconds from the job's start after which what is left of it is cancelled. */
+  readonly jobTimeLimit?: number
+  /** 0 to 9, default 5: jobs with a higher one go first. */
+  readonly priority?: number
+  /** Items started per second in the whole mesh, from 0.001 up. */
+  readonly rateLimit?: number
+  /** The job is cancelled when more items than this failed: a count, or a share of all as in '5%'. */
+  readonly maxFailures?: number | `${number}%`
+  /** Nothing starts before this time, by the median of the peers' clocks. */
+  readonly startAt?: Date
+  /** Nothing starts before so many seconds have passed. */
+  readonly startIn?: number
+  /** Seconds (of the time that a peer runs) for which the results are kept after the job's end, in place of what each peer does by itself. */
+  readonly expires?: number
+  /** What a peer must have to run it. */
+  readonly requires?: RequiresOptions
+  /** Peers that may cancel, pause and resume it: ids (or the beginning of one, 8 characters or more) as `mesh.peers()` has them, or 'me'. Default: every member. */
+  readonly controllers?: readonly string[]
+  /**
+   * Idempotency key, 1 to 200 bytes: while a job with this key is known, the same submission gives that job (`job.attached`), finished or not, and
+   * another one is refused (ERR_MESH_KEY_REUSED).
+   */
+  readonly key?: string
   /** Replace a worker process after so many items (for tasks that leak). */
   readonly maxItemsPerWorker?: number
   /** Peers that keep each result, 1 to 8; default 2: one may die. Fewer keep it while there are fewer. */
@@ -38,12 +86,45 @@ export interface SubmitOptions {
   readonly onProgress?: (info: JobInfo) => void
 }
 
+/** Before try n + 1 an item waits `delay` × `factor`^(n-1) seconds, at most `max`, less a random part of up to `jitter` of that. */
+export interface BackoffOptions {
+  /** Seconds. */
+  readonly delay: number
+  /** 1 to 100; default 2. */
+  readonly factor?: number
+  /** Seconds; default 600. */
+  readonly max?: number
+  /** 0 to 1; default 0.5. */
+  readonly jitter?: number
+}
+
+export interface RequiresOptions {
+  readonly cores?: number
+  /** MiB that the machine has. */
+  readonly memory?: number
+  readonly gpu?: boolean
+  /** As given to `mesh join --label`, or `joinMesh({ labels })`. */
+  readonly labels?: Readonly<Record<string, string>>
+}
+
 const KNOWN = [
   'args',
   'chunkSize',
   'timeLimit',
   'memory',
   'retries',
+  'backoff',
+  'softTimeLimit',
+  'jobTimeLimit',
+  'priority',
+  'rateLimit',
+  'maxFailures',
+  'startAt',
+  'startIn',
+  'expires',
+  'requires',
+  'controllers',
+  'key',
   'maxItemsPerWorker',
   'replicas',
   'speculate',
@@ -52,33 +133,69 @@ const KNOWN = [
   'onProgress',
 ] as const satisfies readonly (keyof SubmitOptions)[]
 
-const MIB = 2 ** 20
-/** The least cap under which Node itself starts, and more than any machine has. */
-const MIN_MEMORY_MIB = 64
-const MAX_MEMORY_MIB = 2 ** 24
-const MAX_TIME_LIMIT_S = 7 * 24 * 3600
-
 /**
- * The options as they travel with the job.
+ * The options as they travel with the job; `controllers` are resolved by whoever knows the peers (controllers.ts).
  * @throws ERR_MESH_OPTION_INVALID, naming the option and what would be right
  */
 export function toJobOptions(options: SubmitOptions): JobOptions {
   checkShape(options)
-  const { args, chunkSize, timeLimit, memory, retries, maxItemsPerWorker } = options
-  const { replicas, speculate } = options
+  const { args, retries, replicas, speculate, maxItemsPerWorker, chunkSize } = options
+  const { timeLimit, softTimeLimit, memory, priority } = options
+  checkTogether(options)
   return {
     ...(args !== undefined && { args: encodeArgs(args) }),
     ...(chunkSize !== undefined && {
       chunkSize: whole('chunkSize', chunkSize, 1, MAX_OPTION_COUNT),
     }),
-    ...(timeLimit !== undefined && { timeLimitMs: timeLimitMs(timeLimit) }),
-    ...(memory !== undefined && { memoryBytes: memoryBytes(memory) }),
+    ...(timeLimit !== undefined && { timeLimitMs: limitMs('timeLimit', timeLimit) }),
+    ...(softTimeLimit !== undefined && {
+      softTimeLimitMs: limitMs('softTimeLimit', softTimeLimit),
+    }),
+    ...(memory !== undefined && { memoryBytes: memoryBytes('memory', memory, MIN_MEMORY_MIB) }),
     ...(retries !== undefined && { retries: whole('retries', retries, 0, MAX_RETRIES) }),
     ...(maxItemsPerWorker !== undefined && {
       maxItemsPerWorker: whole('maxItemsPerWorker', maxItemsPerWorker, 1, MAX_OPTION_COUNT),
     }),
     ...(replicas !== undefined && { replicas: whole('replicas', replicas, 1, MAX_REPLICAS) }),
     ...(speculate !== undefined && { speculate }),
+    ...(priority !== undefined && { priority: whole('priority', priority, 0, MAX_PRIORITY) }),
+    ...controlOptions(options),
+  }
+}
+
+/** When it runs, how fast, where, and what ends it. */
+function controlOptions(options: SubmitOptions): JobOptions {
+  const { backoff, jobTimeLimit, rateLimit, maxFailures } = options
+  const { startAt, startIn, expires, requires, key } = options
+  return {
+    ...(backoff !== undefined && { backoff: backoffOf(backoff) }),
+    ...(jobTimeLimit !== undefined && {
+      jobTimeLimitMs: Math.max(1, waitMs('jobTimeLimit', jobTimeLimit)),
+    }),
+    ...(rateLimit !== undefined && { ratePer1000s: ratePer1000s(rateLimit) }),
+    ...(maxFailures !== undefined && maxFailuresOf(maxFailures)),
+    ...(startAt !== undefined && { startAt: startTime(startAt) }),
+    ...(startIn !== undefined && { delayMs: waitMs('startIn', startIn) }),
+    ...(expires !== undefined && { resultTtlMs: waitMs('expires', expires) }),
+    ...(requires !== undefined && { requires: requiresOf(requires) }),
+    ...(key !== undefined && { key: keyOf(key) }),
+  }
+}
+
+/** Options that make no sense beside each other. */
+function checkTogether(options: SubmitOptions): void {
+  const { backoff, retries, softTimeLimit, timeLimit, startAt, startIn } = options
+  if (backoff !== undefined && (retries ?? 0) === 0) {
+    throw invalid('backoff', 'backoff is the wait before a retry, and there is none: give retries')
+  }
+  if (softTimeLimit !== undefined && timeLimit !== undefined && softTimeLimit >= timeLimit) {
+    throw invalid(
+      'softTimeLimit',
+      `softTimeLimit (${softTimeLimit} s) must be below timeLimit (${timeLimit} s), which kills`,
+    )
+  }
+  if (startAt !== undefined && startIn !== undefined) {
+    throw invalid('startAt', 'startAt and startIn both say when to start: give one of them')
   }
 }
 
@@ -90,7 +207,8 @@ function checkShape(options: SubmitOptions): void {
     if ((KNOWN as readonly string[]).includes(key)) continue
     throw invalid(key, `there is no option "${key}": there are ${KNOWN.join(', ')}`)
   }
-  const { signal, detach, onProgress, speculate } = options
+  const { signal, detach, onProgress, speculate, controllers } = options
+  if (controllers !== undefined) checkControllers(controllers)
   if (speculate !== undefined && typeof speculate !== 'boolean') {
     throw invalid('speculate', `speculate must be true or false, not ${describe(speculate)}`)
   }
@@ -103,36 +221,6 @@ function checkShape(options: SubmitOptions): void {
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw invalid('onProgress', `onProgress must be a function, not ${describe(onProgress)}`)
   }
-}
-
-function whole(name: string, value: unknown, min: number, max: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) {
-    return value
-  }
-  throw invalid(
-    name,
-    `${name} must be a whole number from ${min} to ${max}, not ${describe(value)}`,
-  )
-}
-
-function timeLimitMs(value: unknown): number {
-  if (typeof value === 'number' && value > 0 && value <= MAX_TIME_LIMIT_S) {
-    return Math.max(1, Math.round(value * 1000))
-  }
-  throw invalid(
-    'timeLimit',
-    `timeLimit must be a number of seconds above 0, at most ${MAX_TIME_LIMIT_S}, not ${describe(value)}`,
-  )
-}
-
-function memoryBytes(value: unknown): number {
-  if (typeof value === 'number' && value >= MIN_MEMORY_MIB && value <= MAX_MEMORY_MIB) {
-    return Math.round(value * MIB)
-  }
-  throw invalid(
-    'memory',
-    `memory must be a number of MiB from ${MIN_MEMORY_MIB} to ${MAX_MEMORY_MIB}, not ${describe(value)}`,
-  )
 }
 
 function encodeArgs(args: unknown): string {
@@ -153,8 +241,4 @@ function encodeArgs(args: unknown): string {
     )
   }
   return toHex(bytes)
-}
-
-function invalid(option: string, message: string): MeshError {
-  return new MeshError('ERR_MESH_OPTION_INVALID', message, { details: { option } })
 }

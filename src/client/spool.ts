@@ -31,6 +31,8 @@ export interface SpoolOptions {
   /** Tells which items the task's schema refuses. */
   readonly checker?: Pick<ItemChecker, 'check'> | undefined
   readonly signal?: AbortSignal | undefined
+  /** Items up to this many encoded bytes come back inline; default MAX_INLINE_INPUT_BYTES. */
+  readonly inlineBytes?: number
 }
 
 /**
@@ -103,13 +105,12 @@ class Spooler {
   private async inline(): Promise<JobInput | undefined> {
     const { waiting } = this
     if (this.encoded > 0 || this.pieces.length > 0 || waiting.length === 0) return undefined
-    if (this.waitingBytes > 4 * MAX_INLINE_INPUT_BYTES || waiting.length > MAX_INLINE_INPUT_BYTES) {
-      return undefined
-    }
+    const { inlineBytes = MAX_INLINE_INPUT_BYTES } = this.options
+    if (this.waitingBytes > 4 * inlineBytes || waiting.length > inlineBytes) return undefined
     this.options.signal?.throwIfAborted()
     await this.check(waiting)
     const segment = await this.numbered(0, () => encodeSegment(waiting))
-    if (segment.byteLength > MAX_INLINE_INPUT_BYTES) return undefined
+    if (segment.byteLength > inlineBytes) return undefined
     return { kind: 'inline', count: waiting.length, segment: toHex(segment) }
   }
 

@@ -49,6 +49,8 @@ export function explainNoGpu(why: NoGpu, adapters: readonly string[]): string {
   switch (why.kind) {
     case 'library':
       return `the WebGPU library does not load: ${why.message.split('\n')[0]}`
+    case 'compiler':
+      return `gpu.js, which compiles kernels, does not load: ${why.message.split('\n')[0]}`
     case 'noAdapter':
       return 'no driver offers a GPU that computes'
     case 'otherName':
@@ -65,6 +67,8 @@ export function adviseNoGpu(why: NoGpu, facts: GpuFacts, adapters: readonly stri
       return [`give --gpu-device one of: ${adapters.join(', ')}`]
     case 'library':
       return adviseLibrary(why.message, facts)
+    case 'compiler':
+      return ['install the packages that belong to this version again: npm install']
     case 'broken':
       return ['update the driver of the GPU, or choose another adapter with --gpu-device']
     case 'noAdapter':

@@ -9,6 +9,8 @@ export type NoGpu =
   | { readonly kind: 'noAdapter' }
   /** There are adapters, but none of the name that was asked for. */
   | { readonly kind: 'otherName'; readonly wanted: string }
+  /** gpu.js cannot be loaded: no kernel runs on this machine, on its CPU neither. */
+  | { readonly kind: 'compiler'; readonly message: string }
   /** There is one, and it refused to work. */
   | { readonly kind: 'broken'; readonly message: string }
 

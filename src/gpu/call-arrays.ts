@@ -1,7 +1,6 @@
-/** The arrays of kernel calls, as files in a folder of this peer's own: where the process that computes reads them. */
+/** The arrays of kernel calls, as files in the peer's own folder: where the process that computes reads them. */
 import { webcrypto } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import { MeshError } from '../base/errors.ts'
@@ -16,13 +15,22 @@ export interface CallArray {
 }
 
 export class CallArrays {
-  private folder: Promise<string> | undefined
+  private readonly folder: string
   private readonly all = new Set<CallArray>()
   /** By hash: written, and their bytes have it. What is only on its way is no one else's, since a task may lie about its own. */
   private readonly shared = new Map<string, CallArray>()
   /** What is written or removed now. */
   private readonly busy = new Set<Promise<unknown>>()
   private written = 0
+  /** The folder is there and empty: a peer that was killed leaves its arrays behind. */
+  private readonly ready: Promise<void>
+
+  /** `folder`: of one peer alone; made when first needed, emptied now, and removed at the end. */
+  constructor(folder: string) {
+    this.folder = folder
+    this.ready = rm(folder, { recursive: true, force: true })
+    this.during(this.ready)
+  }
 
   /** Arrays that are kept. */
   get size(): number {
@@ -59,9 +67,8 @@ export class CallArrays {
   /** Removes the folder, once nobody writes there any more. */
   async close(): Promise<void> {
     await Promise.all(this.busy)
-    const folder = await this.folder?.catch(() => undefined)
-    this.folder = undefined
-    if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+    // What cannot be removed is tried again at the next start.
+    await rm(this.folder, { recursive: true, force: true }).catch(() => {})
   }
 
   private async write(hash: string, bytes: Uint8Array, name: string): Promise<string> {
@@ -81,28 +88,19 @@ export class CallArrays {
     }
   }
 
-  /** A cleaner of the temp folder may have taken ours. */
   private async put(name: string, bytes: Uint8Array): Promise<string> {
-    for (let tries = 0; ; tries++) {
-      const path = join(await this.ownFolder(), name)
-      try {
-        await writeFile(path, bytes, { mode: 0o600 })
-        return path
-      } catch (error) {
-        if (tries > 0 || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-        this.folder = undefined
-      }
+    // What cannot be emptied can be written to, perhaps.
+    await this.ready.catch(() => {})
+    await mkdir(this.folder, { recursive: true, mode: 0o700 })
+    const path = join(this.folder, name)
+    try {
+      await writeFile(path, bytes, { mode: 0o600 })
+      return path
+    } catch (error) {
+      // Half a file fills the disk that is full.
+      await rm(path, { force: true })
+      throw error
     }
-  }
-
-  private ownFolder(): Promise<string> {
-    if (this.folder === undefined) {
-      this.folder = mkdtemp(join(tmpdir(), `mesh-calls-${process.pid}-`))
-      this.folder.catch(() => {
-        this.folder = undefined
-      })
-    }
-    return this.folder
   }
 
   private during(work: Promise<unknown>): void {

@@ -60,6 +60,17 @@ export class ChosenGpu {
     return state === 'hardware' || (state === 'software' && this.options.device !== undefined)
   }
 
+  /** Why the GPU that was named, or that is there, is not used; undefined when it is, or where nobody would expect one. */
+  get unused(): string | undefined {
+    const found = this.known
+    if (found === undefined || this.uses(found)) return undefined
+    const { device } = this.options
+    if (device === undefined && (found.state === 'software' || found.adapters.length === 0)) {
+      return found.broken === true ? found.reason : undefined
+    }
+    return found.reason
+  }
+
   close(): void {
     this.stop.abort()
   }

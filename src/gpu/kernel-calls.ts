@@ -23,18 +23,21 @@ import type { KernelSpec, Launch, Launched } from './types.ts'
 export interface KernelCallsOptions {
   /** Computes one launch, wherever this peer computes. */
   readonly launch: (launch: Launch, options: { readonly signal: AbortSignal }) => Promise<Launched>
+  /** Where the arrays of calls lie meanwhile: a folder of this peer alone, emptied at the start. */
+  readonly folder: string
   readonly log: Logger
 }
 
 type Send = Parameters<ServeWorker>[0]
 
 export class KernelCalls {
-  readonly arrays = new CallArrays()
+  readonly arrays: CallArrays
   private readonly options: KernelCallsOptions
   private readonly callers = new Set<WorkerCaller>()
 
   constructor(options: KernelCallsOptions) {
     this.options = options
+    this.arrays = new CallArrays(options.folder)
   }
 
   readonly serve: ServeWorker = (send) => {

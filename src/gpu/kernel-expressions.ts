@@ -8,6 +8,7 @@ import type {
   Literal,
   UnaryExpression,
 } from 'acorn'
+import { counterOf, eitherOf, integerAt } from './kernel-counters.ts'
 import { asInteger, foundOf, refuseLooseChoice } from './kernel-integers.ts'
 import { compute, refuseUnreal } from './kernel-known.ts'
 import { MAX_CHOICES, MAX_F32 } from './kernel-limits.ts'
@@ -102,7 +103,7 @@ function identifierAt(check: Check, node: Identifier): Value {
   const local = check.find(name)
   if (local !== undefined) {
     check.rename(node, local)
-    return { is: 'number', kind: local.kind, whole: local.whole }
+    return counterOf(local)
   }
   const param = check.params.get(name)
   if (param?.kind === 'number') return Number.isInteger(param.value) ? WHOLE_FLOAT : FLOAT
@@ -161,7 +162,7 @@ function binaryAt(check: Check, node: BinaryExpression): Value {
     return folded(check, node, fold(operator, a.fixed, b.fixed))
   }
   if (a.kind === 'float' || b.kind === 'float') return { is: 'number', kind: 'float', whole }
-  if (a.kind === 'int' || b.kind === 'int') return { is: 'number', kind: 'int', whole }
+  if (a.kind === 'int' || b.kind === 'int') return integerAt(check, node, a, b)
   // Two literals that are no plain numbers: gpu.js looks at the left one alone.
   return { is: 'number', kind: left.type === 'Literal' ? 'int' : 'float', whole }
 }
@@ -219,7 +220,7 @@ function choiceAt(check: Check, node: ConditionalExpression): Value {
     return { is: 'number', kind: 'float', whole }
   }
   if (a.kind === 'int') meetsInteger(check, node.alternate)
-  return { is: 'number', kind: a.kind, whole }
+  return { ...eitherOf(a, b), kind: a.kind }
 }
 
 function callAt(check: Check, node: CallExpression): Value {

@@ -43,13 +43,22 @@ export function sizeFault(field: string, size: unknown, maxElements: number): st
   }
   let elements = 1
   for (const extent of size as unknown[]) {
-    if (!isWhole(extent, 1, MAX_AXIS)) {
-      return `each extent of ${field} must be a whole number from 1 to ${MAX_AXIS}: above, f32 indices are not exact; use more dimensions`
-    }
+    if (!isWhole(extent, 1, MAX_AXIS)) return extentFault(field, extent)
     elements *= extent
   }
   if (elements <= maxElements) return undefined
   return `${field} has ${elements} elements, more than ${maxElements}: make several jobs of it`
+}
+
+function extentFault(field: string, extent: unknown): string {
+  const right = `each extent of ${field} must be a whole number from 1 to ${MAX_AXIS}`
+  return typeof extent === 'number' && extent > MAX_AXIS
+    ? `${right}, and ${extent} is above: f32 indices would not be exact there; use more dimensions`
+    : `${right}, not ${typeof extent === 'number' ? extent : describeExtent(extent)}`
+}
+
+function describeExtent(extent: unknown): string {
+  return extent === undefined || extent === null ? String(extent) : `a ${typeof extent}`
 }
 
 export function constantsFault(constants: Readonly<Record<string, unknown>>): string | undefined {

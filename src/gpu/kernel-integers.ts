@@ -5,6 +5,7 @@
  * expressions are refused here; in a variable of their own they are right.
  */
 import type { AnyNode } from 'acorn'
+import { refuseInexact } from './kernel-counters.ts'
 import { MAX_INTEGER } from './kernel-limits.ts'
 import type { Check, Value } from './kernel-scope.ts'
 import { BITWISE } from './kernel-words.ts'
@@ -18,6 +19,7 @@ export function foundOf(check: Check, node: AnyNode): Value {
 /** @throws ERR_MESH_KERNEL_INVALID when an integer made of `node` would not be the one that JavaScript makes. */
 export function asInteger(check: Check, node: AnyNode, role: string): void {
   refuseLooseChoice(check, node)
+  refuseInexact(check, node, role)
   inside(check, node, role, false)
 }
 

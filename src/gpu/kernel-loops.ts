@@ -15,6 +15,7 @@ const STATE =
 /** Call it when the parts of the head were checked. @throws ERR_MESH_KERNEL_INVALID when the loop could be cut short. */
 export function forLoop(check: Check, node: ForStatement): Loop {
   const known = countOf(check, node, true)
+  boundCounter(check, node, known)
   if (known !== undefined && known > MAX_LOOP_ITERATIONS) {
     check.refuse(
       node,
@@ -36,6 +37,19 @@ export function forLoop(check: Check, node: ForStatement): Loop {
     noContinue:
       'a device would skip the last part of the for here: start its counter with a number, end it at a number or a constant (`for (let i = 0; i < this.constants.n; i++)`), or put the rest of the loop into an if',
   }
+}
+
+/** What the counter is at most in the loop's body. */
+function boundCounter(check: Check, node: ForStatement, count: number | undefined): void {
+  const { init, update } = node
+  if (count === undefined || init?.type !== 'VariableDeclaration' || !update) return
+  const { id, init: start } = init.declarations[0]!
+  if (id.type !== 'Identifier' || !start) return
+  const local = check.find(id.name)
+  const from = numberOf(check, start, true)
+  const next = stepOf(check, update, id.name, true)
+  if (local === undefined || from === undefined || next?.operator !== '+') return
+  local.most = Math.max(Math.abs(from), Math.abs(from + next.by * Math.max(0, count - 1)))
 }
 
 export function whileLoop(check: Check, node: AnyNode): Loop {

@@ -7,7 +7,6 @@ import {
   type Axis,
   type Check,
   FLOAT,
-  INT,
   type NumberValue,
   type Value,
   WHOLE_FLOAT,
@@ -87,7 +86,7 @@ function ownAt(check: Check, node: MemberExpression, room: string, name: string)
     return { is: 'number', kind: 'literal', whole: true, fixed: extent }
   }
   check.mark({ start: node.start, end: node.end, thread: axis as Axis })
-  return INT
+  return { is: 'number', kind: 'int', whole: true, most: output[axis]! - 1 }
 }
 
 function elementAt(check: Check, node: MemberExpression, numberAt: NumberAt): Value {

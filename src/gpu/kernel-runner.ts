@@ -270,6 +270,8 @@ class ChunkLaunches {
       const never = this.known.largest === 0 && this.tries >= FIRST_TRIES
       if (never || this.barren >= MAX_BARREN) throw cannotRun(this.known.spec, error)
       if (count > 1 || this.tries < LAUNCH_TRIES) return
+      // No process, or no room for the kernel itself.
+      if (error.details.notStarted === true) throw cannotRun(this.known.spec, error)
       this.tries = 0
       this.barren += 1
       this.failItems(count, error)

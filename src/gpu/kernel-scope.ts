@@ -37,6 +37,10 @@ export type Value =
       readonly whole: boolean
       /** Its value, where that is a whole number which the source alone tells. */
       readonly fixed?: number
+      /** Of an integer: what it is at most, either side of 0, where that is known. */
+      readonly most?: number
+      /** An integer that a counter is part of: i32 on a GPU, and f32 as WebAssembly. */
+      readonly counted?: boolean
     }
 
 export type NumberValue = Extract<Value, { is: 'number' }>
@@ -53,6 +57,8 @@ export interface Local {
   readonly whole: boolean
   /** It is `this.thread.*` and stays so. */
   readonly thread?: Axis
+  /** Of a counter: as of a value, once the head of its loop was looked at. */
+  most?: number
 }
 
 /** A place that gives a variable another value. */

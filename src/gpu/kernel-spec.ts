@@ -20,6 +20,7 @@ export function kernelSpec(
   args: readonly KernelInput[] = kernel.args,
 ): { readonly spec: KernelSpec; readonly arrays: ReadonlyMap<string, Uint8Array> } {
   const { name, source, output, constants, loopMaxIterations, tolerance, requires } = kernel
+  checkMade(kernel, args)
   const arrays = new Map<string, Uint8Array>()
   const spec: KernelSpec = {
     v: 1,
@@ -36,6 +37,20 @@ export function kernelSpec(
   if (fault !== undefined) throw invalid(`the kernel "${name}": ${fault}`)
   checkKernelSource(source, spec)
   return { spec, arrays }
+}
+
+/** A copy of a kernel has its brand, and may lack what defineKernel would have checked; types are gone by now. */
+function checkMade({ name, source, constants }: Partial<Kernel>, args: unknown): void {
+  const fields = [
+    ['source', typeof source === 'string'],
+    ['constants', typeof constants === 'object' && constants !== null],
+    ['args', Array.isArray(args)],
+  ] as const
+  const missing = fields.find(([, isThere]) => !isThere)
+  if (missing === undefined) return
+  throw invalid(
+    `the kernel ${JSON.stringify(name)} has no ${missing[0]}: a kernel is what defineKernel({ name, kernel: function (a, b) { … }, output }) returns, as it is`,
+  )
 }
 
 function readInput(input: KernelInput, of: string, arrays: Map<string, Uint8Array>): KernelArg {

@@ -41,8 +41,6 @@ export const CPU_OVERHEAD_BYTES = 1024 * MiB
 /** JavaScript heap: only source texts and syntax trees live there. */
 export const HEAP_BYTES = 512 * MiB
 
-/** What is kept of a process's stderr to explain its death. */
-export const STDERR_TAIL_CHARS = 8192
 /** Characters of an error's message. */
 export const MAX_MESSAGE_CHARS = 4096
 /** Characters of a device's name or class. */

@@ -1,11 +1,13 @@
 /** Is there a GPU, which, and how fast? Asked in a process of its own: a driver that hangs or crashes does neither here. */
 import type { Logger } from '../base/logger.ts'
 import { silentLogger } from '../base/logger.ts'
+import { listenToChild } from '../runtime/child.ts'
 import { killGroup } from '../runtime/launch.ts'
 import { FrameReader } from '../runtime/worker/frames.ts'
 import { adviseNoGpu, explainNoGpu, gatherGpuFacts } from './advice.ts'
+import { howItEnded } from './last-words.ts'
 import { launchProbe } from './launch.ts'
-import { PROBE_LIMIT_MS, STDERR_TAIL_CHARS } from './limits.ts'
+import { PROBE_LIMIT_MS } from './limits.ts'
 import type { GpuFound } from './types.ts'
 import {
   MESSAGE,
@@ -63,7 +65,9 @@ export function judge(outcome: ProbeOutcome): GpuFound {
     case 'noGpu': {
       const { why, adapters } = outcome.message
       const reason = explainNoGpu(why, adapters)
-      return { ...NONE, adapters, reason, advice: adviseNoGpu(why, gatherGpuFacts(), adapters) }
+      const advice = adviseNoGpu(why, gatherGpuFacts(), adapters)
+      const broken = why.kind === 'compiler' ? { broken: true as const } : {}
+      return { ...NONE, adapters, reason, advice, ...broken }
     }
     case 'probed': {
       const { wrong, software, ...measured } = outcome.probed
@@ -78,15 +82,12 @@ export function judge(outcome: ProbeOutcome): GpuFound {
 
 function runProbe(options: ProbeOptions): Promise<ProbeOutcome> {
   return new Promise((resolve) => {
-    const { child, stdout, stderr, commands, reports, lifeline } = launchProbe(options.device)
-    let outcome: ProbeOutcome | undefined
-    let lastWords = ''
-    const end = (found: ProbeOutcome): void => {
-      outcome ??= found
+    const channels = launchProbe(options.device)
+    const end = (outcome: ProbeOutcome): void => {
       clearTimeout(timer)
       options.signal?.removeEventListener('abort', onAbort)
-      killGroup(child)
-      lifeline.destroy()
+      killGroup(channels.child)
+      channels.lifeline.destroy()
       resolve(outcome)
     }
     const { timeLimitMs = PROBE_LIMIT_MS } = options
@@ -101,25 +102,19 @@ function runProbe(options: ProbeOptions): Promise<ProbeOutcome> {
       if (type === MESSAGE.noGpu) end({ kind: 'noGpu', message: readNoGpu(payload) })
       if (type === MESSAGE.probed) end({ kind: 'probed', probed: readProbed(payload) })
     })
-    for (const stream of [stdout, stderr, commands, reports, lifeline])
-      stream?.on('error', () => {})
-    child.once('error', (error) => end({ kind: 'died', how: error.message }))
-    if (child.pid === undefined) return
-    stdout.resume()
-    stderr.on('data', (bytes: Buffer) => {
-      lastWords = (lastWords + bytes.toString('latin1')).slice(-STDERR_TAIL_CHARS)
-    })
-    reports.on('data', (bytes: Buffer) => {
-      try {
-        reader.push(bytes)
-      } catch (error) {
-        end({ kind: 'died', how: (error as Error).message })
-      }
-    })
-    child.once('close', (exitCode, signal) => {
-      const how = signal === null ? `it ended with code ${exitCode}` : `it was ended by ${signal}`
-      const last = lastWords.trim().split('\n').at(-1) ?? ''
-      end({ kind: 'died', how: last === '' ? how : `${how}: ${last.slice(0, 300)}` })
+    listenToChild(channels, {
+      onNotStarted: (error) => end({ kind: 'died', how: error.message }),
+      onLine: () => {},
+      onReport: (bytes) => {
+        try {
+          reader.push(bytes)
+        } catch (error) {
+          end({ kind: 'died', how: (error as Error).message })
+        }
+      },
+      onExit: () => {},
+      onEnd: (exitCode, signal, stderr) =>
+        end({ kind: 'died', how: howItEnded(exitCode, signal, stderr) }),
     })
   })
 }

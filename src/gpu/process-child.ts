@@ -1,12 +1,13 @@
 /** One process that runs kernels, as its host sees it: starts it, hands it launches one at a time, explains its end. */
 import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import { listenToChild } from '../runtime/child.ts'
 import { killGroup, type WorkerChannels } from '../runtime/launch.ts'
-import { LineSplitter } from '../runtime/lines.ts'
 import { encodeValue } from '../runtime/segment.ts'
 import { FrameReader, frameHead } from '../runtime/worker/frames.ts'
 import { explainNoGpu } from './advice.ts'
-import { KILL_WAIT_MS, STDERR_TAIL_CHARS } from './limits.ts'
+import { howItEnded } from './last-words.ts'
+import { KILL_WAIT_MS } from './limits.ts'
 import {
   type DoneMessage,
   type LaunchMessage,
@@ -46,7 +47,6 @@ export class GpuChild {
   private settleEnd: () => void = () => {}
   private running: Running | undefined
   private killed: MeshError | undefined
-  private stderr = ''
 
   constructor(channels: WorkerChannels, log: Logger) {
     this.channels = channels
@@ -95,44 +95,24 @@ export class GpuChild {
   }
 
   private listen(): void {
-    const { child, stdout, stderr, commands, reports, lifeline } = this.channels
-    for (const stream of [stdout, stderr, commands, reports, lifeline])
-      stream?.on('error', () => {})
-    child.once('error', (error) => {
-      if (child.pid !== undefined) return
-      this.alive = false
-      this.fail(died(`it cannot be started: ${error.message}`, error))
-      this.settleEnd()
+    listenToChild(this.channels, {
+      onNotStarted: (error) => {
+        this.alive = false
+        this.fail(died(`it cannot be started: ${error.message}`, error))
+        this.settleEnd()
+      },
+      // Drivers print here.
+      onLine: (stream, text) => this.log.debug('output of a GPU process', { stream, text }),
+      onReport: (bytes) => this.onReport(bytes),
+      onExit: () => {
+        this.alive = false
+      },
+      onEnd: (exitCode, signal, stderr) => {
+        this.log.debug('GPU process ended', { pid: this.pid, exitCode, signal })
+        this.fail(this.killed ?? died(howItEnded(exitCode, signal, stderr)))
+        this.settleEnd()
+      },
     })
-    if (child.pid === undefined) return
-    // Drivers print here.
-    const tell = (stream: string) =>
-      new LineSplitter((text) => this.log.debug('output of a GPU process', { stream, text }))
-    const [out, err] = [tell('stdout'), tell('stderr')]
-    stdout.on('data', (bytes: Buffer) => out.push(bytes))
-    stderr.on('data', (bytes: Buffer) => {
-      this.stderr = (this.stderr + bytes.toString('latin1')).slice(-STDERR_TAIL_CHARS)
-      err.push(bytes)
-    })
-    reports.on('data', (bytes: Buffer) => this.onReport(bytes))
-    const drained = Promise.all(
-      [reports, stderr].map((stream) => new Promise((resolve) => stream.once('close', resolve))),
-    )
-    child.once('exit', (exitCode, signal) => {
-      this.alive = false
-      // What it started goes with it, and then nothing holds its pipes open: all that it wrote can be read to the end.
-      killGroup(child)
-      lifeline.destroy()
-      commands.destroy()
-      void drained.then(() => this.onEnd(exitCode, signal))
-    })
-  }
-
-  private onEnd(exitCode: number | null, signal: NodeJS.Signals | null): void {
-    this.log.debug('GPU process ended', { pid: this.pid, exitCode, signal })
-    const how = signal === null ? `it ended with code ${exitCode}` : `it was ended by ${signal}`
-    this.fail(this.killed ?? died(how + lastWords(this.stderr)))
-    this.settleEnd()
   }
 
   /** Whoever waits hears of it; once. */
@@ -160,7 +140,9 @@ export class GpuChild {
         return
       case MESSAGE.noGpu: {
         const { why, adapters } = readNoGpu(payload)
-        const text = `this machine's GPU cannot be used: ${explainNoGpu(why, adapters)}`
+        const what =
+          why.kind === 'compiler' ? 'no kernel runs here' : "this machine's GPU cannot be used"
+        const text = `${what}: ${explainNoGpu(why, adapters)}`
         this.kill(new MeshError('ERR_MESH_KERNEL_FAILED', text))
         return
       }
@@ -202,11 +184,4 @@ export class GpuChild {
 
 function died(how: string, cause?: unknown): MeshError {
   return new MeshError('ERR_MESH_WORKER_DIED', `the GPU process died: ${how}`, { cause })
-}
-
-/** The last line that it printed, if any: what a driver says before it aborts. */
-function lastWords(stderr: string): string {
-  const lines = stderr.split('\n').filter((line) => line.trim() !== '')
-  const last = lines.at(-1)
-  return last === undefined ? '' : `; its last words: ${last.trim().slice(0, 300)}`
 }

@@ -14,6 +14,7 @@ import {
   RECYCLE_BYTES,
   START_ATTEMPTS,
 } from './limits.ts'
+import { lengthFault } from './output-length.ts'
 import { GpuChild } from './process-child.ts'
 import type { Backend, KernelProcess, KernelSpec, Launch, Launched } from './types.ts'
 import type { DoneMessage, LaunchMessage } from './worker/messages.ts'
@@ -146,6 +147,11 @@ class QueuedProcess implements KernelProcess {
       const startMs = isWarm ? 0 : performance.now() - from
       const done = await this.timed(child, waiting)
       const { elapsedMs, bytes } = done
+      const fault = lengthFault(bytes, waiting.launch)
+      if (fault !== undefined) {
+        child.kill(fault)
+        throw fault
+      }
       const preparedMs = startMs + done.preparedMs
       const { backend } = this
       settle(waiting, undefined, { bytes, backend, deviceClass, preparedMs, elapsedMs })
@@ -165,11 +171,15 @@ class QueuedProcess implements KernelProcess {
       }, limitMs)
     let timer = over('compiling', PREPARE_LIMIT_MS)
     waiting.sent = true
+    let hasBegun = false
     try {
       return await child.launch(this.messageOf(waiting), () => {
+        hasBegun = true
         clearTimeout(timer)
         timer = over('a launch of', timeLimitMs)
       })
+    } catch (error) {
+      throw hasBegun || !isMeshError(error) ? error : beforeStart(error)
     } finally {
       clearTimeout(timer)
     }
@@ -194,8 +204,9 @@ class QueuedProcess implements KernelProcess {
         this.failedStarts = 0
         return { child, deviceClass }
       } catch (error) {
-        if (!isMeshError(error, 'ERR_MESH_WORKER_DIED') || this.closed) throw error
+        if (this.closed || isMeshError(error, 'ERR_MESH_STOPPED')) throw error
         if (this.broken !== undefined) throw this.broken.error
+        if (!isMeshError(error, 'ERR_MESH_WORKER_DIED')) throw error
       }
     }
   }
@@ -230,7 +241,7 @@ class QueuedProcess implements KernelProcess {
         if (isDead && error !== slow && this.failedStarts < START_ATTEMPTS) return
         // Of a launch that never ran nobody should think that it kills processes.
         const told = isDead ? new MeshError('ERR_MESH_KERNEL_FAILED', error.message) : error
-        this.broken = { error: told, untilMs: performance.now() + BROKEN_MS }
+        this.broken = { error: beforeStart(told), untilMs: performance.now() + BROKEN_MS }
       },
     )
     return child
@@ -260,6 +271,12 @@ class QueuedProcess implements KernelProcess {
     this.child?.kill(reason)
     this.child = undefined
   }
+}
+
+/** What went wrong before anything was computed: no item of the launch is to blame. */
+function beforeStart(error: MeshError): MeshError {
+  const { code, message } = error
+  return new MeshError(code, message, { cause: error, details: { notStarted: true } })
 }
 
 function settle(waiting: Waiting, error: unknown, launched?: Launched): void {

@@ -10,6 +10,8 @@ import type { KernelSpec, Size } from './types.ts'
 
 export interface RewrittenKernel {
   readonly source: string
+  /** The same without the offsets in it, for a device that counts threads from where a launch begins by itself. Takes the same parameters. */
+  readonly wholeSource: string
   /** Its own parameters, then `offsets`. */
   readonly params: readonly string[]
   /** The parameters that were added, one for each axis of the output, x first: where a launch begins, i32. */
@@ -36,9 +38,21 @@ export function rewriteKernel(
   const offsets = spec.output.map((_, axis) => offsetName(axis as Axis))
   // Rows are whole: along x, only a 1-D output is cut.
   const cuts = (axis: Axis) => axis > 0 || spec.output.length === 1
-  const { source, params, listEnd } = checked
+  return {
+    source: edited(checked, offsets, cuts),
+    wholeSource: edited(checked, offsets, () => false),
+    params: [...checked.params, ...offsets],
+    offsets,
+  }
+}
+
+function edited(
+  { source, params, listEnd, sites }: CheckedKernel,
+  offsets: readonly string[],
+  cuts: (axis: Axis) => boolean,
+): string {
   const added = [...(params.length > 0 ? [''] : []), ...offsets].join(', ')
-  const edits = checked.sites.map((site) => ({ ...site, text: textOf(site, cuts) }))
+  const edits = sites.map((site) => ({ ...site, text: textOf(site, cuts) }))
   edits.push({ ...listEnd, text: added })
   edits.sort((a, b) => a.start - b.start)
   let text = ''
@@ -50,7 +64,7 @@ export function rewriteKernel(
     text += before + (joins ? ' ' : '') + replacement
     at = end
   }
-  return { source: text + source.slice(at), params: [...params, ...offsets], offsets }
+  return text + source.slice(at)
 }
 
 function offsetName(axis: Axis): string {

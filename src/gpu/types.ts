@@ -56,6 +56,8 @@ export interface GpuFound {
   readonly reason: string
   /** What to install or set, a line each. */
   readonly advice: readonly string[]
+  /** No kernel runs on this machine, on its CPU neither. */
+  readonly broken?: true
   /** Names of all adapters there are, as `backend:name`. */
   readonly adapters: readonly string[]
   readonly gflops: number
@@ -90,7 +92,10 @@ export interface Launched {
 /** A process that runs launches one after another; it is started when first needed, killed when a launch overruns, and comes back. */
 export interface KernelProcess {
   readonly backend: Backend
-  /** ERR_MESH_KERNEL_INVALID, ERR_MESH_KERNEL_FAILED, ERR_MESH_WORKER_DIED, ERR_MESH_TIME_LIMIT, ERR_MESH_STOPPED. */
+  /**
+   * ERR_MESH_KERNEL_INVALID, ERR_MESH_KERNEL_FAILED, ERR_MESH_WORKER_DIED, ERR_MESH_TIME_LIMIT, ERR_MESH_STOPPED. With `details.notStarted`
+   * when it was before the first element was computed.
+   */
   launch(
     launch: Launch,
     options?: { readonly timeLimitMs?: number; readonly signal?: AbortSignal },

@@ -6,6 +6,7 @@ import { pause } from '../base/pause.ts'
 import type { KernelRunner } from '../gpu/kernel-runner.ts'
 import { encodeSegment } from '../runtime/segment.ts'
 import type { ChunkHooks, ChunkOutcome, RunningChunkHandle, Runtime } from '../runtime/types.ts'
+import type { Plan } from '../scheduler/plan.ts'
 import type {
   BlobHash,
   JobId,
@@ -21,6 +22,7 @@ import type { MissingInputs } from './input-loss.ts'
 import type { Inputs } from './inputs.ts'
 import {
   CHUNK_RETRY_MS,
+  KERNEL_REFUSED_MS,
   KERNEL_RETRY_MS,
   KERNEL_TRIES,
   KERNEL_UNFIT_MS,
@@ -104,7 +106,7 @@ export class ChunkRunner {
     this.run(effect, chunk).catch((error: unknown) => {
       // Given back meanwhile: this peer leaves.
       if (this.chunks.get(effect.chunk) !== chunk) return
-      if (isMeshError(error) && error.code.startsWith('ERR_MESH_TASK_')) {
+      if (isMeshError(error) && isForGood(error)) {
         this.failAll(effect, chunk, error)
         return
       }
@@ -135,18 +137,24 @@ export class ChunkRunner {
     const before = this.kernelFaults.get(effect.job) ?? { tries: 0, waitUntil: 0, handedOn: false }
     // Chunks that ran side by side fail together: that is one try.
     if (now < before.waitUntil) {
-      this.giveBack(effect.chunk, before.waitUntil - now)
+      this.giveBack(effect.chunk, before.handedOn ? CHUNK_RETRY_MS : before.waitUntil - now)
       return
     }
+    // A source that is refused or does not compile is no other the next time.
+    const refused = error.code === 'ERR_MESH_KERNEL_INVALID'
     const tries = before.tries + 1
-    if (tries > KERNEL_TRIES) {
+    if (tries === 1) this.parts.warn(`a kernel does not run here: ${error.message}`)
+    if (tries > KERNEL_TRIES || refused) {
       const others = this.parts.transport().connected().length > 0
-      this.kernelFaults.set(effect.job, { tries: KERNEL_TRIES, waitUntil: 0, handedOn: true })
-      if (others && before.handedOn !== true) {
+      const handsOn = others && !before.handedOn
+      const ms = refused ? KERNEL_REFUSED_MS : KERNEL_UNFIT_MS
+      const waitUntil = handsOn ? now + ms : 0
+      this.kernelFaults.set(effect.job, { tries: KERNEL_TRIES, waitUntil, handedOn: true })
+      if (handsOn) {
         // The others get all of it; what comes back after that nobody could run.
         this.giveBack(effect.chunk)
-        this.parts.dispatch({ type: 'unfit', job: effect.job, ms: KERNEL_UNFIT_MS })
-      } else if (error.code === 'ERR_MESH_KERNEL_INVALID') {
+        this.parts.dispatch({ type: 'unfit', job: effect.job, ms })
+      } else if (refused) {
         // What is wrong with the kernel itself is so for all of the chunk.
         this.failRange(effect, effect.hi, error)
       } else this.failAll(effect, chunk, error)
@@ -154,7 +162,6 @@ export class ChunkRunner {
     }
     const waitMs = KERNEL_RETRY_MS * 2 ** (tries - 1)
     this.kernelFaults.set(effect.job, { ...before, tries, waitUntil: now + waitMs })
-    if (tries === 1) this.parts.warn(`a kernel does not run here: ${error.message}`)
     this.giveBack(effect.chunk, waitMs)
   }
 
@@ -244,8 +251,14 @@ export class ChunkRunner {
   private async run(effect: StartChunk, chunk: Chunk): Promise<void> {
     const { scheduler, inputs, runtime, kernels, peer } = this.parts
     const view = scheduler.job(effect.job)!
-    const options = view.spec.options
-    const ready = await inputs.prepare(effect.job, view.spec, view.author, effect.lo, effect.hi)
+    const { spec, author, plan } = view
+    const { node, nodeLo } = effect
+    const of =
+      plan === undefined || node === undefined || nodeLo === undefined
+        ? undefined
+        : { plan, node, nodeLo }
+    const ready = await inputs.prepare(effect.job, spec, author, effect.lo, effect.hi, of)
+    const { options } = ready
     this.parts.missing.found(effect.job)
     if (this.chunks.get(effect.chunk) !== chunk) return
     if (chunk.aborted) {
@@ -269,7 +282,11 @@ export class ChunkRunner {
               budgetMs: effect.budgetMs,
               input: ready.input,
               args: ready.args,
+              node: ready.node && plan && { ...ready.node, family: familyOf(plan) },
               retries: options.retries ?? 0,
+              backoff: options.backoff,
+              attempt: effect.attempt,
+              softTimeLimitMs: options.softTimeLimitMs,
               timeLimitMs: options.timeLimitMs,
               memoryBytes: options.memoryBytes,
               maxItemsPerWorker: options.maxItemsPerWorker,
@@ -340,8 +357,27 @@ export class ChunkRunner {
       elapsedMs: outcome.elapsedMs,
       outputBytes: chunk.sizeBytes,
       ...(inline === undefined ? {} : { inline }),
+      ...(outcome.retry === undefined ? {} : { retry: outcome.retry }),
     })
   }
+}
+
+/** Code that cannot be loaded, or a plan that makes no sense, is no other the next time. */
+function isForGood({ code }: MeshError): boolean {
+  return code.startsWith('ERR_MESH_TASK_') || code === 'ERR_MESH_PLAN_INVALID'
+}
+
+const families = new WeakMap<Plan, string>()
+
+/** The same for compositions of the same tasks: their nodes share workers. */
+function familyOf(plan: Plan): string {
+  let family = families.get(plan)
+  if (family === undefined) {
+    const tasks = plan.tasks.map(({ bundle, pick, name }) => (pick ? `${bundle} ${name}` : bundle))
+    family = createHash('sha256').update(tasks.sort().join()).digest('hex')
+    families.set(plan, family)
+  }
+  return family
 }
 
 /** Neither the mesh nor the disk is to blame. */

@@ -61,7 +61,7 @@ export class Custody {
 
   private async lookAtAll(): Promise<void> {
     const { scheduler, times, now } = this.parts
-    const running = scheduler.jobs().filter((view) => view.state === 'running')
+    const running = scheduler.jobs().filter(isWanted)
     const ids = new Set(running.map((view) => view.job))
     for (const job of this.firstSeen.keys()) if (!ids.has(job)) this.forget(job)
     for (const view of running) {
@@ -84,7 +84,7 @@ export class Custody {
     const { inputs, exchange, log } = this.parts
     try {
       for (const hash of await inputs.blobsOf(job, spec, author)) {
-        if (this.closed.signal.aborted || this.parts.scheduler.job(job)?.state !== 'running') return
+        if (this.closed.signal.aborted || !isWanted(this.parts.scheduler.job(job))) return
         await exchange.ensure(hash, [author])
       }
       this.complete.add(job)
@@ -98,4 +98,9 @@ export class Custody {
     this.firstSeen.delete(job)
     this.complete.delete(job)
   }
+}
+
+/** A job that pauses, or waits for its time, goes on one day, and its author may be gone then. */
+function isWanted(view: JobView | undefined): boolean {
+  return view?.state === 'running' || view?.state === 'paused'
 }

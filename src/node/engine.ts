@@ -6,6 +6,7 @@ import type {
   ViewChange,
 } from '../scheduler/types.ts'
 import type { Store } from '../store/types.ts'
+import { MAX_TIMER_MS } from './limits.ts'
 
 type Effect<T extends SchedulerEffect['type']> = Extract<SchedulerEffect, { type: T }>
 
@@ -23,6 +24,7 @@ export interface EnginePorts {
   leaseEnded(effect: Effect<'leaseEnded'>): void
   abortChunk(chunk: number): void
   placeResult(effect: Effect<'placeResult'>): void
+  loadPlan(effect: Effect<'loadPlan'>): void
   viewChanged(change: ViewChange): void
   jobChanged(job: JobId): void
   jobFinished(job: JobId): void
@@ -109,6 +111,7 @@ export class Engine {
       case 'jobChanged':
       case 'jobFinished':
       case 'leaseEnded':
+      case 'loadPlan':
       // These speak of nothing that was written, and must go out while the disk is stuck.
       case 'sendHeartbeat':
       case 'sendSuspicion':
@@ -122,11 +125,20 @@ export class Engine {
 
   private setTimer(name: string, at: number): void {
     clearTimeout(this.timers.get(name))
+    const waitMs = Math.max(0, at - this.now())
+    // Node takes a longer one for none at all: what starts in a month is waited for in parts.
+    if (waitMs > MAX_TIMER_MS) {
+      this.timers.set(
+        name,
+        setTimeout(() => this.setTimer(name, at), MAX_TIMER_MS),
+      )
+      return
+    }
     const fire = () => {
       this.timers.delete(name)
       this.dispatch({ type: 'timerFired', timer: name })
     }
-    this.timers.set(name, setTimeout(fire, Math.max(0, at - this.now())))
+    this.timers.set(name, setTimeout(fire, waitMs))
   }
 
   private pump(): void {
@@ -195,6 +207,9 @@ export class Engine {
         return
       case 'placeResult':
         ports.placeResult(effect)
+        return
+      case 'loadPlan':
+        ports.loadPlan(effect)
         return
       case 'changeView':
         ports.viewChanged(effect.change)

@@ -9,12 +9,14 @@ export interface JobFinderParts {
   readonly send: (to: PeerId, message: WireMessage) => boolean
   /** Ids of jobs known here, running or not, that start so; at most `limit`. */
   readonly knownLike: (prefix: string, limit: number) => Promise<readonly JobId[]>
+  /** Those with a key whose nonce this is. */
+  readonly ofNonce: (nonce: string) => Promise<readonly JobId[]>
   /** Shorter in tests. */
   readonly timeoutMs?: number
 }
 
 interface Search {
-  readonly prefix: string
+  readonly fits: (job: JobId) => boolean
   readonly waiting: Set<PeerId>
   readonly found: Set<JobId>
   done: () => void
@@ -31,35 +33,58 @@ export class JobFinder {
   }
 
   /** Ids that connected peers know; more than one when the prefix fits several. */
-  async find(prefix: string): Promise<JobId[]> {
+  find(prefix: string): Promise<JobId[]> {
+    const fits = (job: JobId) => job.startsWith(prefix)
+    return this.ask((id) => ({ kind: 'findJobs', id, prefix }), fits)
+  }
+
+  /** Jobs of that nonce, as connected peers say: whoever relies on one looks at its JOB. */
+  findNonce(nonce: string): Promise<JobId[]> {
+    return this.ask(
+      (id) => ({ kind: 'findNonce', id, nonce }),
+      () => true,
+    )
+  }
+
+  private async ask(
+    question: (id: number) => WireMessage,
+    fits: (job: JobId) => boolean,
+  ): Promise<JobId[]> {
     const peers = this.parts.connected().slice(0, MAX_ASKED_PEERS)
     if (peers.length === 0 || this.searches.size >= MAX_SEARCHES) return []
     const id = this.nextId++
     const over = new AbortController()
     const search: Search = {
-      prefix,
+      fits,
       waiting: new Set(),
       found: new Set(),
       done: () => over.abort(),
     }
     this.searches.set(id, search)
     for (const peer of peers) {
-      if (this.parts.send(peer, { kind: 'findJobs', id, prefix })) search.waiting.add(peer)
+      if (this.parts.send(peer, question(id))) search.waiting.add(peer)
     }
     if (search.waiting.size > 0) await pause(this.parts.timeoutMs ?? FIND_JOB_MS, over.signal)
     this.searches.delete(id)
     return [...search.found].sort()
   }
 
-  receive(from: PeerId, message: Extract<WireMessage, { kind: 'findJobs' | 'foundJobs' }>): void {
+  receive(
+    from: PeerId,
+    message: Extract<WireMessage, { kind: 'findJobs' | 'findNonce' | 'foundJobs' }>,
+  ): void {
     if (message.kind === 'findJobs') {
-      void this.answer(from, message.id, message.prefix)
+      void this.answer(from, message.id, this.parts.knownLike(message.prefix, MAX_FOUND_JOBS))
+      return
+    }
+    if (message.kind === 'findNonce') {
+      void this.answer(from, message.id, this.parts.ofNonce(message.nonce))
       return
     }
     const search = this.searches.get(message.id)
     if (search === undefined || !search.waiting.delete(from)) return
     for (const job of message.jobs) {
-      if (job.startsWith(search.prefix) && search.found.size < MAX_FOUND_JOBS) search.found.add(job)
+      if (search.fits(job) && search.found.size < MAX_FOUND_JOBS) search.found.add(job)
     }
     if (search.waiting.size === 0) search.done()
   }
@@ -71,8 +96,8 @@ export class JobFinder {
     }
   }
 
-  private async answer(to: PeerId, id: number, prefix: string): Promise<void> {
-    const jobs = await this.parts.knownLike(prefix, MAX_FOUND_JOBS).catch(() => [])
+  private async answer(to: PeerId, id: number, found: Promise<readonly JobId[]>): Promise<void> {
+    const jobs = await found.catch(() => [])
     this.parts.send(to, { kind: 'foundJobs', id, jobs: jobs.slice(0, MAX_FOUND_JOBS) })
   }
 }

@@ -1,13 +1,16 @@
 import type { JobId, JobSpec, JobView } from '../scheduler/types.ts'
-import type { StoredJob, StoreRepair } from '../store/types.ts'
+import type { JobSummary, StoredJob, StoreRepair } from '../store/types.ts'
 import { gpuFactsOf } from './gpu-facts.ts'
+import { nodesOf } from './graph-info.ts'
+import { missingNeeds, type Offer } from './job-needs.ts'
 import { replicasOf } from './keepers.ts'
 import { DEFAULT_REPLICAS, MAX_SPANS_COUNTED } from './limits.ts'
 import type { Peer } from './peer.ts'
+import { machineFacts } from './roster.ts'
 import type { CopiesInfo, JobInfo, MeshStatus } from './types.ts'
 
-/** What people see of a job in memory. */
-export function infoOfView(peer: Peer, view: JobView): JobInfo {
+/** What people see of a job in memory; the nodes of a composition take a walk over all that is done. */
+export function infoOfView(peer: Peer, view: JobView, { nodes = true } = {}): JobInfo {
   const itemsPerSecond = peer.watch.itemsPerSecond(view.job)
   const left = view.items - view.done
   const atWork = new Set(peer.watch.peersAtWork(view.job))
@@ -44,11 +47,18 @@ export function infoOfView(peer: Peer, view: JobView): JobInfo {
     input: view.spec.input,
     waitsFor: waitsFor(peer, view),
     output: outputOf(view.spec),
+    task: view.spec.task,
+    cancelled: cancelledBy(peer, view),
+    startsAt: startsAt(peer, view),
+    ...(nodes
+      ? nodesOf(peer.scheduler, view)
+      : { nodes: null, nodesTotal: view.plan?.nodes.length ?? 0 }),
+    expiresAt: isOver(view) ? expiresAt(peer, view.job, view.spec) : null,
   }
 }
 
 /** What people see of a finished job that is only in the store. */
-export function infoOfRecord({ job, state, summary }: StoredJob): JobInfo {
+export function infoOfRecord(peer: Peer, { job, state, summary }: StoredJob): JobInfo {
   return {
     id: job,
     short: job.slice(0, 8),
@@ -72,6 +82,12 @@ export function infoOfRecord({ job, state, summary }: StoredJob): JobInfo {
     input: summary.spec.input,
     waitsFor: null,
     output: outputOf(summary.spec),
+    task: summary.spec.task,
+    cancelled: cancelledBy(peer, summary),
+    startsAt: null,
+    nodes: null,
+    nodesTotal: 0,
+    expiresAt: state === 'running' ? null : expiresAt(peer, job, summary.spec),
   }
 }
 
@@ -128,10 +144,41 @@ function nameOf(peer: Peer, id: JobView['author']): string {
   return id === peer.id ? peer.config.name : peer.roster.name(id)
 }
 
+/** What the job requires and no peer that lives has. */
 function waitsFor(peer: Peer, { spec, state }: JobView): string | null {
-  if (state !== 'running' || spec.task.kind !== 'kernel' || !spec.task.requiresGpu) return null
-  const there = gpuFactsOf(peer.gpu) !== null || peer.roster.hasGpu()
-  return there ? null : 'a peer with a GPU'
+  if (state !== 'running') return null
+  const needsGpu = spec.task.kind === 'kernel' && spec.task.requiresGpu
+  if (!needsGpu && spec.options.requires === undefined) return null
+  return missingNeeds(spec, [...ownOffer(peer), ...peer.roster.offers()])
+}
+
+function ownOffer({ config, gpu, upkeep }: Peer): Offer[] {
+  if (config.slots === 0 || upkeep.disk.short) return []
+  const { cores, memoryBytes } = machineFacts()
+  return [{ cores, memoryBytes, labels: config.labels ?? {}, gpu: gpuFactsOf(gpu) !== null }]
+}
+
+function cancelledBy(
+  peer: Peer,
+  { cancellation }: Pick<JobSummary, 'cancellation'>,
+): JobInfo['cancelled'] {
+  if (cancellation === undefined) return null
+  const { by, reason } = cancellation
+  return { by, name: nameOf(peer, by), reason }
+}
+
+/** Null once the time has come, by the mesh's clock. */
+function startsAt(peer: Peer, view: JobView): string | null {
+  if (view.startsAt === undefined || isOver(view)) return null
+  return view.startsAt <= peer.clock.wall() ? null : new Date(view.startsAt).toISOString()
+}
+
+function expiresAt(peer: Peer, job: JobId, spec: JobSpec): string {
+  return new Date(Date.now() + peer.upkeep.retention.leftMs(job, spec)).toISOString()
+}
+
+function isOver({ state }: JobView): boolean {
+  return state === 'finished' || state === 'cancelled'
 }
 
 function outputOf({ task }: JobSpec): readonly number[] | null {

@@ -73,8 +73,12 @@ async function whoseId(peer: Peer, prefix: string): Promise<JobId | undefined> {
 async function wasCollected(peer: Peer, id: string): Promise<MeshError | undefined> {
   const { book } = peer.upkeep.retention
   const job = id.length === 64 ? (id as JobId) : book.collectedLike(id)[0]
-  if (job === undefined || !peer.store.isCollected(job)) return undefined
-  const at = book.collectedAt(job)
+  return job === undefined || !peer.store.isCollected(job) ? undefined : collectedError(peer, job)
+}
+
+/** Of a job that has a tombstone here. */
+export function collectedError(peer: Peer, job: JobId): MeshError {
+  const at = peer.upkeep.retention.book.collectedAt(job)
   const when = at === undefined ? 'some time ago' : `at ${new Date(at).toISOString()}`
   return new MeshError(
     'ERR_MESH_JOB_COLLECTED',

@@ -24,6 +24,8 @@ export interface KeepersParts extends LostParts {
   readonly transport: () => Pick<Transport, 'offerBlob'>
   /** Everything of a job's log goes to that peer, so that the copy is worth something there. */
   readonly sendJob: (to: PeerId, job: JobId) => Promise<void>
+  /** Whether values of these items are still of use. */
+  readonly isNeeded?: (job: JobId, lo: number, hi: number) => boolean
   /** 0: it takes no copies now; the higher, the sooner it is chosen. */
   readonly readiness: (peer: PeerId) => 0 | 1 | 2
   readonly times: UpkeepTimes
@@ -320,6 +322,7 @@ export class Keepers {
       seen += 1
       if (seen % SPANS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
       if (span.result.kind !== 'blob') continue
+      if (this.parts.isNeeded?.(job, span.lo, span.hi) === false) continue
       const isNew = span.result.hash !== last
       last = span.result.hash
       if (isNew || this.parts.isRunning(job)) yield span as BlobSpan

@@ -30,6 +30,11 @@ export const MAX_KNOWN_PEERS = 16_384
 export const MAX_PIECES_PER_CHUNK = 8
 /** Pieces fetched ahead of the chunk that needs them. */
 export const PREFETCH_PIECES = 4
+/** The same of a composition: results of other items, each of some MiB at most, and stretches of them that ride in a request. */
+export const MAX_RESULTS_PER_CHUNK = 16
+export const MAX_PARTS_PER_CHUNK = 256
+/** Nodes of a composition that people are shown, with their counts: as many as anybody reads. */
+export const MAX_NODES_TOLD = 1_000
 
 /** How long a fetch of one blob from one peer may stall before the next peer is asked. */
 export const BLOB_FETCH_TIMEOUT_MS = 30_000
@@ -167,6 +172,29 @@ export const MIN_KERNEL_SPEED = 0.1
 export const KERNEL_TRIES = 3
 export const KERNEL_RETRY_MS = 1_000
 export const KERNEL_UNFIT_MS = 60_000
+/**
+ * A kernel whose source is refused, or does not compile, is tried once. Only a peer of another version, or with another device, can run it,
+ * and the free ones take what is released within seconds.
+ */
+export const KERNEL_REFUSED_MS = 10_000
 
 /** Characters of the message of a FAIL: an entry takes 1024 bytes. */
 export const MAX_FAIL_MESSAGE = 250
+
+// ---------------------------------------------------------------- the mesh's clock
+
+/** How often a peer tells others what its clock says, and how many of them: a peer hears of as many, however large the mesh is. */
+export const CLOCK_INTERVAL_MS = 10_000
+export const MAX_CLOCKS_TOLD = 16
+/** A peer that was just met gets so long to say what its clock says. */
+export const CLOCK_PATIENCE_MS = 500
+/** Clocks that the median is taken of, the latest heard; of each the last readings, of which the least delayed counts. */
+export const MAX_CLOCKS = 64
+export const MAX_CLOCK_READINGS = 8
+/** The scheduler is told of the mesh's clock when it moved by more than this. */
+export const CLOCK_STEP_MS = 50
+
+/** A pause between two timers that Node can wait for in one go. */
+export const MAX_TIMER_MS = 2 ** 31 - 1
+/** Labels that a user gives a peer: an advert has room for 32, and a peer adds some of its own. */
+export const MAX_OWN_LABELS = 16

@@ -1,18 +1,20 @@
-import { randomBytes } from 'node:crypto'
-import { toHex } from '../base/bytes.ts'
 import { MeshError } from '../base/errors.ts'
 import { pause } from '../base/pause.ts'
-import type { BlobHash, JobId, JobSpec, PeerId } from '../scheduler/types.ts'
-import { jobIdOf } from '../store/entry-codec.ts'
-import { handOverJob, untilJob } from './hand-over.ts'
+import type { Plan } from '../scheduler/plan.ts'
+import type { BlobHash, JobId, PeerId } from '../scheduler/types.ts'
+import { graphOf } from '../store/plan-codec.ts'
+import { untilJob } from './hand-over.ts'
+import { cancelJobs, pauseOrResume } from './job-control.ts'
 import { countCopies, infoOfRecord, infoOfView, upkeepStatus } from './job-info.ts'
 import { type Found, lookUpJob } from './job-lookup.ts'
 import type { HandOn } from './keepers.ts'
 import { WATCH_INTERVAL_MS } from './limits.ts'
 import { type Membership, type OpenOptions, openFolder } from './open-folder.ts'
 import { Peer } from './peer.ts'
+import { planIn } from './plans.ts'
 import { findLost, type ResultsParts, streamResults } from './results.ts'
 import { infoOf } from './roster.ts'
+import { Submissions } from './submissions.ts'
 import type {
   JobInfo,
   JobRequest,
@@ -55,6 +57,7 @@ export class LocalBackend implements MeshBackend {
   private readonly folder: Membership
   private readonly embedded: boolean
   private closing: Promise<void> | undefined
+  private readonly submissions: Submissions
   private resolveLeft: () => void = () => undefined
   /** Why the peer stopped by itself, if it did (ERR_MESH_DISK_FULL…). */
   failure: MeshError | undefined
@@ -65,6 +68,7 @@ export class LocalBackend implements MeshBackend {
     this.peer = peer
     this.folder = folder
     this.embedded = embedded
+    this.submissions = new Submissions(peer)
     this.left = new Promise((resolve) => {
       this.resolveLeft = resolve
     })
@@ -100,6 +104,7 @@ export class LocalBackend implements MeshBackend {
         recycled: stats.recycled,
         died: stats.died,
       },
+      clockAheadMs: peer.clock.aheadMs(),
       strikes: peer.strikes.list(peer.transport.strikes()),
       ...upkeepStatus(peer),
     }
@@ -115,8 +120,8 @@ export class LocalBackend implements MeshBackend {
     const inMemory = new Set(views.map((view) => view.job))
     const stored = (await this.peer.store.jobs()).filter((record) => !inMemory.has(record.job))
     return [
-      ...views.map((view) => infoOfView(this.peer, view)),
-      ...stored.map((record) => infoOfRecord(record)),
+      ...views.map((view) => infoOfView(this.peer, view, { nodes: false })),
+      ...stored.map((record) => infoOfRecord(this.peer, record)),
     ].sort((a, b) => (a.submittedAt < b.submittedAt ? 1 : -1))
   }
 
@@ -130,7 +135,7 @@ export class LocalBackend implements MeshBackend {
     const view = this.peer.scheduler.job(job)
     if (view !== undefined) return infoOfView(this.peer, view)
     const stored = record ?? (await this.peer.store.jobs()).find((one) => one.job === job)
-    if (stored !== undefined) return infoOfRecord(stored)
+    if (stored !== undefined) return infoOfRecord(this.peer, stored)
     throw new MeshError('ERR_MESH_JOB_UNKNOWN', `job ${job.slice(0, 8)} was just collected`)
   }
 
@@ -149,20 +154,23 @@ export class LocalBackend implements MeshBackend {
     return put
   }
 
-  async submit(request: JobRequest): Promise<SubmitReply> {
-    await this.peer.upkeep.disk.assertRoom()
-    const spec: JobSpec = {
-      v: 1,
-      task: request.task,
-      input: request.input,
-      options: request.options,
-      nonce: toHex(randomBytes(16)),
-    }
-    const job = jobIdOf(spec)
-    await this.peer.submit(job, spec, Date.now())
-    await this.peer.upkeep.submitted(spec)
-    if (request.detach !== true) return { job, heldBy: this.peer.jobs.acknowledgedBy(job) }
-    return { job, heldBy: await handOverJob(this.peer, job, spec) }
+  async readBlob(hash: BlobHash): Promise<Uint8Array> {
+    const { exchange, store, upkeep } = this.peer
+    await upkeep.disk.assertRoom()
+    await exchange.ensure(hash, [])
+    upkeep.retention.pin(hash)
+    return store.blobs.get(hash)
+  }
+
+  async plan(job: JobId): Promise<Plan> {
+    const { exchange, store } = this.peer
+    const { bundle } = graphOf((await this.job(job)).task)
+    await exchange.ensure(bundle, [])
+    return planIn(store.blobs, bundle)
+  }
+
+  submit(request: JobRequest): Promise<SubmitReply> {
+    return this.submissions.submit(request)
   }
 
   async *watch(job: JobId, signal?: AbortSignal): AsyncGenerator<JobInfo> {
@@ -192,7 +200,7 @@ export class LocalBackend implements MeshBackend {
     const { presence } = peer.upkeep
     const name = (other: PeerId) => peer.roster.name(other)
     const parts = { scheduler, store, exchange, watch, self: peer.id, presence, name }
-    if (options.recompute === true) await this.runLostAgain(job, parts, options.signal)
+    if (options.recompute === true) await this.runLostAgain(job, parts, options)
     yield* streamResults(parts, job, options)
   }
 
@@ -200,13 +208,13 @@ export class LocalBackend implements MeshBackend {
   private async runLostAgain(
     job: JobId,
     parts: ResultsParts,
-    signal: AbortSignal | undefined,
+    { signal, ranges }: ResultsOptions,
   ): Promise<void> {
-    let lost = await findLost(parts, job, signal)
+    let lost = await findLost(parts, job, signal, ranges)
     if (lost.length === 0) return
     // Of a peer that has just started, the keepers may be on their way.
     await this.peer.upkeep.settled()
-    lost = await findLost(parts, job, signal)
+    lost = await findLost(parts, job, signal, ranges)
     await this.peer.jobs.takeUp(job)
     for (const range of lost) this.peer.engine.dispatch({ type: 'resultLost', job, ...range })
   }
@@ -252,6 +260,18 @@ export class LocalBackend implements MeshBackend {
     const { job } = await lookUpJob(this.peer, id)
     await this.peer.upkeep.retention.forget([job])
     return job
+  }
+
+  cancel(ids: readonly string[] | 'all', reason: string): Promise<JobId[]> {
+    return cancelJobs(this.peer, ids, reason)
+  }
+
+  pause(id: string): Promise<JobId> {
+    return pauseOrResume(this.peer, 'paused', id)
+  }
+
+  resume(id: string): Promise<JobId> {
+    return pauseOrResume(this.peer, 'resumed', id)
   }
 
   /** Told how much is left to hand on, while this peer leaves. Returns what ends the telling. */

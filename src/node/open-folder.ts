@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism, hostname } from 'node:os'
+import { join } from 'node:path'
 import { fromHex, toHex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
@@ -15,6 +16,7 @@ import { createMeshKey, loadMesh, type MeshFile, meshIdOf, saveMesh } from '../s
 import type { Store } from '../store/types.ts'
 import { serveControl } from './control/server.ts'
 import type { Peer, PeerConfig } from './peer.ts'
+import { checkLabels } from './peer-labels.ts'
 import type { KeepRules } from './retention.ts'
 import type { MeshBackend } from './types.ts'
 import type { StallSignal, UpkeepConfig } from './upkeep.ts'
@@ -42,8 +44,11 @@ export interface OpenOptions {
   readonly lease?: number
   /** Where kernels run; default `auto`: on a GPU that is found, else on the CPU. */
   readonly gpu?: GpuOptions
+  /** What jobs may require of this peer. */
+  readonly labels?: Readonly<Record<string, string>>
   /** Waiting times, and what the disk says; for tests. */
   readonly upkeep?: Pick<UpkeepConfig, 'times' | 'space'>
+  readonly wallClock?: () => number
   readonly logger?: Logger
 }
 
@@ -89,6 +94,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
   const minFreeBytes = checkMinFree(options.minFree)
   const leaseMs = options.lease === undefined ? undefined : checkLease(options.lease)
   const ticket = options.ticket === undefined ? undefined : decodeTicket(options.ticket)
+  const labels = checkLabels(options.labels)
   const gpu = new ChosenGpu(checkGpu(options.gpu), options.logger ?? silentLogger)
   await gpu.check()
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
@@ -123,11 +129,13 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
         name: options.name ?? hostname(),
         version: VERSION,
         slots,
+        labels,
         listen: options.listen ?? [`/ip4/0.0.0.0/tcp/${await lastPort(store)}`],
         announce: options.announce ?? [],
         bootstrap: mesh.addresses,
         mdns: options.mdns ?? true,
         gpu,
+        callsDir: join(dataDir, 'calls'),
         log: logger,
         upkeep: {
           keep,
@@ -137,6 +145,7 @@ export async function openFolder(options: OpenOptions): Promise<Membership> {
           ...options.upkeep,
         },
         ...(leaseMs !== undefined && { leaseMs }),
+        ...(options.wallClock !== undefined && { wallClock: options.wallClock }),
         onFailure: (error) => folder.onFailure(error),
       },
       reach: async (peer) => {

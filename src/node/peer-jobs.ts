@@ -1,4 +1,5 @@
 import { MeshError } from '../base/errors.ts'
+import type { Plan } from '../scheduler/plan.ts'
 import type { Scheduler } from '../scheduler/scheduler.ts'
 import type { Entry, JobId, JobSpec, JobView, PeerId, SchedulerEvent } from '../scheduler/types.ts'
 import { readForkProof } from '../store/fork-proof.ts'
@@ -58,8 +59,9 @@ export class PeerJobs {
     return () => this.listeners.delete(listener)
   }
 
+  /** Jobs that are not over; those that pause are among them. */
   get running(): JobId[] {
-    return this.parts.scheduler.jobs().flatMap((v) => (v.state === 'running' ? [v.job] : []))
+    return this.parts.scheduler.jobs().flatMap((view) => (isOver(view) ? [] : [view.job]))
   }
 
   /** Wall time of the job's end as seen here, ms since the epoch. */
@@ -114,7 +116,7 @@ export class PeerJobs {
   // ------------------------------------------------------------ what happens to a job
 
   /** Resolves when it is written; with no other peer, synced to the disk. ERR_MESH_DISK_FULL. */
-  async submit(job: JobId, spec: JobSpec, at: number): Promise<void> {
+  async submit(job: JobId, spec: JobSpec, at: number, plan?: Plan): Promise<void> {
     const { store, dispatch, connected } = this.parts
     if (store.isCollected(job)) {
       throw new MeshError(
@@ -122,7 +124,8 @@ export class PeerJobs {
         'this job was collected: it cannot be submitted again',
       )
     }
-    dispatch({ type: 'submitted', job, spec, at })
+    dispatch({ type: 'submitted', job, spec, at, ...(plan !== undefined && { plan }) })
+    this.parts.upkeep.keys.note(job, spec)
     this.record(job, 'running')
     await store.flush({ sync: connected().length === 0 })
     this.tell('arrived', job)
@@ -133,7 +136,8 @@ export class PeerJobs {
     const view = scheduler.job(job)
     if (view === undefined) return
     this.arrivedAt.set(job, now())
-    if (view.state === 'running') this.record(job, 'running')
+    this.parts.upkeep.keys.note(job, view.spec)
+    if (!isOver(view)) this.record(job, 'running')
     if (author !== self) {
       const acknowledge = () => this.parts.acknowledge(author, job)
       store.flush().then(acknowledge, (error: unknown) => this.parts.writeFailed(error))
@@ -145,7 +149,7 @@ export class PeerJobs {
   changed(job: JobId): void {
     const view = this.parts.scheduler.job(job)
     if (view === undefined) return
-    if (view.state === 'running' && this.finished.delete(job)) this.record(job, 'running')
+    if (!isOver(view) && this.finished.delete(job)) this.record(job, 'running')
     if (view.state === 'cancelled' && !this.finished.has(job)) {
       this.ended(job)
       return
@@ -222,7 +226,7 @@ export class PeerJobs {
   private record(job: JobId, state: 'running' | 'finished' | 'cancelled'): void {
     const view = this.parts.scheduler.job(job)
     if (view === undefined) return
-    const { items, done, failed, submittedAt, author, spec } = view
+    const { items, done, failed, submittedAt, author, spec, cancellation } = view
     const finishedAt = this.finished.get(job)
     this.parts.store.stageJob({
       job,
@@ -236,8 +240,13 @@ export class PeerJobs {
         author,
         spec,
         ...(state !== 'running' && finishedAt !== undefined && { finishedAt }),
+        ...(state === 'cancelled' && cancellation !== undefined && { cancellation }),
       },
     })
     this.parts.store.flush().catch((error) => this.parts.writeFailed(error))
   }
+}
+
+function isOver({ state }: JobView): boolean {
+  return state === 'finished' || state === 'cancelled'
 }

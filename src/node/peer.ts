@@ -7,6 +7,7 @@ import { KernelCalls } from '../gpu/kernel-calls.ts'
 import { KernelRunner } from '../gpu/kernel-runner.ts'
 import { createRuntime } from '../runtime/pool.ts'
 import type { Runtime } from '../runtime/types.ts'
+import type { Plan } from '../scheduler/plan.ts'
 import { Scheduler } from '../scheduler/scheduler.ts'
 import type {
   JobId,
@@ -31,6 +32,9 @@ import { JobWatch } from './job-watch.ts'
 import {
   ADVERT_INTERVAL_MS,
   ANTI_ENTROPY_INTERVAL_MS,
+  CLOCK_INTERVAL_MS,
+  CLOCK_PATIENCE_MS,
+  MAX_CLOCKS_TOLD,
   MAX_WARNINGS,
   NEWS_INTERVAL_MS,
   STEAL_ANSWER_MS,
@@ -38,9 +42,11 @@ import {
 } from './limits.ts'
 import { LogExchange } from './log-exchange.ts'
 import { LogRings } from './log-rings.ts'
+import { MeshClock } from './mesh-clock.ts'
 import { PeerJobs } from './peer-jobs.ts'
+import { Plans } from './plans.ts'
 import { Replication } from './replication.ts'
-import { DISK_LABEL, EMBEDDED_LABEL, Roster } from './roster.ts'
+import { DISK_LABEL, EMBEDDED_LABEL, machineFacts, Roster } from './roster.ts'
 import { Router } from './router.ts'
 import { measureSpeed } from './speed.ts'
 import { Strikes } from './strikes.ts'
@@ -66,6 +72,8 @@ export interface PeerConfig {
   readonly version: string
   /** Worker slots lent; 0 lends nothing. */
   readonly slots: number
+  /** What jobs may require of this peer. */
+  readonly labels?: Readonly<Record<string, string>>
   readonly listen: readonly string[]
   /** What others are told in place of `listen`: behind a forwarded port. */
   readonly announce?: readonly string[]
@@ -73,7 +81,11 @@ export interface PeerConfig {
   readonly mdns: boolean
   /** Where kernels run; default: where `auto` finds a GPU, else on the CPU. */
   readonly gpu?: ChosenGpu
+  /** Where the arrays of kernel calls lie while they run: emptied at the start. */
+  readonly callsDir: string
   readonly log: Logger
+  /** What this machine's clock says, ms since 1970; another one in tests. */
+  readonly wallClock?: () => number
   /** What it keeps, and for how long. */
   readonly upkeep?: UpkeepConfig
   /** The peer cannot go on, and should be stopped. */
@@ -102,12 +114,15 @@ export class Peer {
   readonly strikes: Strikes
   readonly upkeep: Upkeep
   readonly jobs: PeerJobs
+  readonly clock: MeshClock
   readonly startedAt = performance.now()
   readonly warnings: string[] = []
+  private readonly plans: Plans
   private readonly chunks: ChunkRunner
   private readonly router: Router
   private readonly log: Logger
   private readonly facts: PeerFacts
+  private readonly wallClock: () => number
   private readonly timers: NodeJS.Timeout[] = []
   private readonly newsListeners = new Set<() => void>()
   private readonly loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS })
@@ -118,15 +133,20 @@ export class Peer {
   constructor(config: PeerConfig) {
     this.config = config
     this.id = config.identity.peer
+    this.wallClock = config.wallClock ?? Date.now
     this.log = config.log.child('peer')
     this.store = config.store
     const { session, sessionNumber } = config.identity
+    const machine = machineFacts()
     this.facts = {
       peer: this.id,
       session,
       sessionNumber,
       slots: config.slots,
       speed: Math.round(measureSpeed() * 1000) / 1000,
+      cores: machine.cores,
+      memoryBytes: machine.memoryBytes,
+      labels: config.labels ?? {},
     }
     const verify = createVerifier()
     this.scheduler = new Scheduler({
@@ -148,11 +168,12 @@ export class Peer {
       () => this.transport,
       config.log.child('blobs'),
     )
-    this.inputs = new Inputs(this.store.blobs, this.exchange)
+    this.inputs = new Inputs(this.store.blobs, this.exchange, this.scheduler)
     this.gpu = config.gpu ?? new ChosenGpu({ mode: 'auto' }, config.log)
     this.kernels = new KernelRunner({ gpu: () => this.gpu.device(), log: config.log })
     this.calls = new KernelCalls({
       launch: (launch, options) => this.kernels.launch(launch, options),
+      folder: config.callsDir,
       log: config.log.child('gpu'),
     })
     this.runtime = createRuntime({
@@ -178,6 +199,20 @@ export class Peer {
       advertise: () => this.advertiser.publish(),
       now,
       log: config.log,
+    })
+    this.clock = new MeshClock({
+      now,
+      wallClock: this.wallClock,
+      live: (peer) => this.upkeep.presence.live(peer),
+      changed: (offsetMs) => dispatch({ type: 'clockSet', offsetMs }),
+    })
+    this.plans = new Plans({
+      blobs: this.store.blobs,
+      exchange: this.exchange,
+      scheduler: this.scheduler,
+      dispatch,
+      missing: this.upkeep.missing,
+      log: config.log.child('plans'),
     })
     this.chunks = new ChunkRunner({
       runtime: this.runtime,
@@ -233,8 +268,10 @@ export class Peer {
       lends: () => !this.upkeep.disk.short,
       gpu: () => gpuFactsOf(this.gpu),
       labels: () => ({
+        // The first ones stay where an advert has no room for all.
         ...(this.upkeep.disk.short && { [DISK_LABEL]: 'full' }),
         ...(config.upkeep?.embedded === true && { [EMBEDDED_LABEL]: '1' }),
+        ...config.labels,
       }),
     })
     this.jobs = new PeerJobs({
@@ -265,6 +302,7 @@ export class Peer {
       dispatch,
       send: (to, message) => this.send(to, message),
       acknowledged: (job, by) => this.jobs.acknowledged(by, job),
+      clock: (from, ms) => this.clock.heard(from, ms),
       strike: (peer, reason) => this.strikes.add(peer, reason),
       log: config.log.child('router'),
     })
@@ -307,14 +345,36 @@ export class Peer {
     this.every(ADVERT_INTERVAL_MS, () => this.advertiser.publish())
     this.every(ANTI_ENTROPY_INTERVAL_MS, () => this.antiEntropy())
     this.every(NEWS_INTERVAL_MS, () => this.tellNews())
+    this.every(CLOCK_INTERVAL_MS, () => this.tellClock())
+    void this.firstClock()
     this.jobs.takeUpAll()
     if (this.config.slots > 0) this.lookForGpu()
+  }
+
+  /** A peer whose own clock may be wrong hears those of others before it starts what was to start at some time. */
+  private async firstClock(): Promise<void> {
+    if (this.config.bootstrap.length > 0) {
+      await this.upkeep.firstContact()
+      await pause(CLOCK_PATIENCE_MS)
+    }
+    this.clock.look()
+  }
+
+  private tellClock(): void {
+    this.clock.look()
+    const others = [...this.transport.connected()]
+    for (let told = 0; told < MAX_CLOCKS_TOLD && others.length > 0; told += 1) {
+      const [peer] = others.splice(Math.floor(Math.random() * others.length), 1)
+      this.send(peer!, { kind: 'clock', ms: this.wallClock() })
+    }
   }
 
   /** In the background: a peer is there for other work meanwhile. */
   private lookForGpu(): void {
     void this.gpu.look().then(() => {
       const facts = gpuFactsOf(this.gpu)
+      const { unused } = this.gpu
+      if (unused !== undefined) this.warn(`no GPU is used here: ${unused}`)
       if (facts === null || this.transportOrNone === undefined) return
       this.engine.dispatch({ type: 'gpuFound', kernelSpeed: kernelSpeedOf(facts) })
       this.advertiser.publish()
@@ -322,11 +382,11 @@ export class Peer {
   }
 
   /** Takes a job in; resolves when it is written (with no other peer: synced to disk). ERR_MESH_STOPPED, ERR_MESH_DISK_FULL. */
-  async submit(job: JobId, spec: JobSpec, at: number): Promise<void> {
+  async submit(job: JobId, spec: JobSpec, at: number, plan?: Plan): Promise<void> {
     if (this.stopping !== undefined)
       throw new MeshError('ERR_MESH_STOPPED', 'this peer is stopping')
     if (this.failure !== undefined) throw this.failure
-    await this.jobs.submit(job, spec, at)
+    await this.jobs.submit(job, spec, at, plan)
   }
 
   /** Hands its ranges on, says so, and stops; what is running gets a moment to end. */
@@ -341,6 +401,7 @@ export class Peer {
   private async shutDown(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer)
     this.gpu.close()
+    this.plans.close()
     this.advertiser.close()
     const failures: unknown[] = []
     const step = async (work: () => unknown) => {
@@ -420,6 +481,7 @@ export class Peer {
       leaseEnded: (effect) => this.leaseEnded(effect),
       abortChunk: (chunk) => this.chunks.abort(chunk),
       placeResult: (effect) => this.chunks.place(effect),
+      loadPlan: (effect) => this.plans.load(effect),
       viewChanged: (change) => this.watch.viewChanged(change),
       jobChanged: (job) => this.jobs.changed(job),
       jobFinished: (job) => this.jobs.ended(job),
@@ -504,6 +566,8 @@ export class Peer {
   private peerConnected(peer: PeerId): void {
     this.log.debug('peer connected', { peer: peer.slice(0, 8) })
     this.upkeep.peerConnected(peer)
+    // Before the jobs: one of them may be there to start at some time.
+    this.send(peer, { kind: 'clock', ms: this.wallClock() })
     this.send(peer, {
       kind: 'hello',
       version: this.config.version,
@@ -517,6 +581,7 @@ export class Peer {
     this.replication.peerGone(peer)
     this.logExchange.peerGone(peer)
     this.upkeep.peerDisconnected(peer)
+    this.clock.gone(peer)
     this.engine.dispatch({ type: 'peerGone', peer, refused })
   }
 

@@ -114,11 +114,13 @@ export async function findLost(
   parts: Pick<ResultsParts, 'store' | 'exchange'>,
   job: JobId,
   signal?: AbortSignal,
+  ranges?: readonly Range[],
 ): Promise<(Range & { readonly done: DoneSpan['hash'] })[]> {
+  const wanted = ranges === undefined ? undefined : new RangeSet(ranges)
   const lost: (Range & { readonly done: DoneSpan['hash'] })[] = []
   for await (const { lo, hi, hash: done, result, author } of parts.store.doneSpans(job)) {
     signal?.throwIfAborted()
-    if (result.kind === 'inline') continue
+    if (result.kind === 'inline' || within(wanted, lo, hi).length === 0) continue
     try {
       await parts.exchange.ensure(result.hash, [...result.keepers, author])
     } catch {
@@ -136,6 +138,7 @@ async function* stored(
   options: ResultsOptions,
 ): AsyncGenerator<ResultSpan> {
   let cursor = from
+  const wanted = wantedOf(options)
   let failures: Awaited<ReturnType<typeof storedFailures>> | undefined
   const gap = async function* (to: number): AsyncGenerator<ResultSpan> {
     failures ??= await storedFailures(parts.store, job)
@@ -143,15 +146,17 @@ async function* stored(
       const a = Math.max(lo, cursor)
       const b = Math.min(hi, to)
       if (a >= b) continue
-      yield* failureSegments({ lo: a, hi: b, code, message })
+      for (const part of within(wanted, a, b)) yield* failureSegments({ ...part, code, message })
       cursor = b
     }
   }
   for await (const span of parts.store.doneSpans(job, from)) {
     if (span.hi <= cursor) continue
     if (span.lo > cursor) yield* gap(span.lo)
-    const result = await read(parts, job, clip(span, cursor), options)
-    if (result !== undefined) yield result
+    for (const part of within(wanted, Math.max(span.lo, cursor), span.hi)) {
+      const result = await read(parts, job, { ...span, ...part }, options)
+      if (result !== undefined) yield result
+    }
     cursor = span.hi
   }
   yield* gap(Number.MAX_SAFE_INTEGER)
@@ -185,6 +190,7 @@ async function* inOrder(
   options: ResultsOptions,
 ): AsyncGenerator<ResultSpan> {
   let cursor = 0
+  const wanted = wantedOf(options)
   const changes = parts.watch.subscribe(job, options.signal)
   try {
     for (;;) {
@@ -193,23 +199,26 @@ async function* inOrder(
         yield* stored(parts, job, cursor, options)
         return
       }
-      if (cursor >= view.items) return
+      const next = nextWanted(wanted, cursor, view.items)
+      if (next === undefined) return
+      cursor = next.lo
       const span = parts.scheduler.doneAt(job, cursor)
       if (span !== undefined) {
-        const result = await read(parts, job, clip(span, cursor), options)
+        const part = { ...span, lo: cursor, hi: Math.min(span.hi, next.hi) }
+        const result = await read(parts, job, part, options)
         if (result === undefined) continue
         yield result
-        cursor = span.hi
+        cursor = part.hi
         continue
       }
       const failed = failuresAt(parts.scheduler, job, cursor)
       if (failed !== undefined) {
-        yield failed
-        cursor = failed.hi
+        cursor = Math.min(failed.hi, next.hi)
+        yield { ...failed, hi: cursor }
       } else if (!options.wait || view.state === 'cancelled') {
-        const next = nextFinal(parts.scheduler, job, cursor)
-        if (next === undefined) return
-        cursor = next
+        const final = nextFinal(parts.scheduler, job, cursor)
+        if (final === undefined) return
+        cursor = final
       } else if (!(await changes.next())) return
     }
   } finally {
@@ -223,7 +232,9 @@ async function* asTheyCome(
   options: ResultsOptions,
 ): AsyncGenerator<ResultSpan> {
   const { scheduler, watch } = parts
-  const yielded = new RangeSet()
+  const wanted = wantedOf(options)
+  // What is not wanted counts as told.
+  const yielded = new RangeSet(wanted?.missing(0, Number.MAX_SAFE_INTEGER))
   const changes = watch.subscribe(job, options.signal, { spans: true })
   try {
     let pending = [...scheduler.doneSpans(job)]
@@ -248,7 +259,11 @@ async function* asTheyCome(
       // The scheduler is ahead of what readers are told: the last spans may still be on their way.
       if (ended) pending = unread(scheduler, job, yielded)
       if (pending.length > 0) continue
-      if (!ended && options.wait) {
+      if (
+        !ended &&
+        options.wait &&
+        !(wanted !== undefined && isTold(scheduler, job, view.items, yielded))
+      ) {
         if (!(await changes.next())) return
         continue
       }
@@ -266,8 +281,20 @@ async function* asTheyCome(
   }
 }
 
-function clip(span: DoneSpan, from: number): DoneSpan {
-  return span.lo >= from ? span : { ...span, lo: from }
+function wantedOf({ ranges }: ResultsOptions): RangeSet | undefined {
+  return ranges === undefined ? undefined : new RangeSet(ranges)
+}
+
+/** What is wanted of lo..hi-1; undefined: all. */
+function within(wanted: RangeSet | undefined, lo: number, hi: number): Range[] {
+  if (wanted !== undefined) return wanted.within(lo, hi)
+  return lo < hi ? [{ lo, hi }] : []
+}
+
+/** The next items that are wanted, from `from` on. */
+function nextWanted(wanted: RangeSet | undefined, from: number, items: number): Range | undefined {
+  const next = wanted === undefined ? { lo: from, hi: items } : wanted.next(from)
+  return next === undefined || next.lo >= items ? undefined : next
 }
 
 /** The next item from `from` on that is done or failed. */
@@ -288,4 +315,12 @@ function nextFinal(scheduler: SchedulerCore, job: JobId, from: number): number |
 
 function unread(scheduler: SchedulerCore, job: JobId, yielded: RangeSet): DoneSpan[] {
   return [...scheduler.doneSpans(job)].filter(({ lo, hi }) => yielded.countIn(lo, hi) < hi - lo)
+}
+
+/** Nothing is left to tell but what failed without a DONE. */
+function isTold(scheduler: SchedulerCore, job: JobId, items: number, yielded: RangeSet): boolean {
+  const left = yielded.missing(0, items)
+  if (left.length === 0) return true
+  const failed = new RangeSet(scheduler.failures(job))
+  return left.every(({ lo, hi }) => failed.countIn(lo, hi) === hi - lo)
 }

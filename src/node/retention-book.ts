@@ -4,6 +4,7 @@ import { MAX_COLLECTED_KNOWN } from './limits.ts'
 
 const AGES_KEY = 'retention-ages'
 const COLLECTED_KEY = 'retention-collected'
+const LONGEST_KEY = 'retention-longest'
 const ROW_BYTES = 40
 
 /**
@@ -15,6 +16,8 @@ export class RetentionBook {
   private ages = new Map<JobId, number>()
   /** Wall time of the collection, ms since 1970. */
   private collected = new Map<JobId, number>()
+  /** The longest time that a job here asked to be kept, ms: its tombstones outlive that too. */
+  longestMs = 0
 
   constructor(store: Pick<Store, 'getMeta' | 'putMeta'>) {
     this.store = store
@@ -23,6 +26,8 @@ export class RetentionBook {
   async load(): Promise<void> {
     this.ages = readRows(await this.store.getMeta(AGES_KEY))
     this.collected = readRows(await this.store.getMeta(COLLECTED_KEY))
+    const longest = Number(Buffer.from((await this.store.getMeta(LONGEST_KEY)) ?? []).toString())
+    this.longestMs = Number.isFinite(longest) ? Math.max(this.longestMs, longest) : this.longestMs
   }
 
   async save(): Promise<void> {
@@ -30,10 +35,16 @@ export class RetentionBook {
   }
 
   /** Makes the ended jobs older; those that are not among them any more (collected, or running again) are dropped. */
-  age(ended: Iterable<JobId>, elapsedMs: number): void {
+  age(ended: Iterable<JobId>, elapsedMs: (job: JobId) => number): void {
     const ages = new Map<JobId, number>()
-    for (const job of ended) ages.set(job, (this.ages.get(job) ?? 0) + elapsedMs)
+    for (const job of ended) ages.set(job, (this.ages.get(job) ?? 0) + elapsedMs(job))
     this.ages = ages
+  }
+
+  async noteLongest(ms: number): Promise<void> {
+    if (ms <= this.longestMs) return
+    this.longestMs = ms
+    await this.store.putMeta(LONGEST_KEY, Buffer.from(String(ms)))
   }
 
   /** How long this peer has run since the job ended, ms. */

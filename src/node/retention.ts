@@ -2,6 +2,7 @@ import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { BlobHash, JobId, JobSpec } from '../scheduler/types.ts'
 import type { Store, StoredJob } from '../store/types.ts'
+import { Alarm } from './alarm.ts'
 import { BlobSet } from './blob-set.ts'
 import { MAX_PINNED, SPANS_PER_TURN } from './limits.ts'
 import { RetentionBook } from './retention-book.ts'
@@ -71,6 +72,9 @@ export class Retention {
   /** Of those, the ones that the sweep under way may delete. */
   private condemned = new BlobSet()
   private agedAt: number
+  /** When jobs ended that have not aged yet. */
+  private readonly endedAt = new Map<JobId, number>()
+  private readonly alarm: Alarm
   private sweptAt: number
   private timer: NodeJS.Timeout | undefined
   private working: Promise<unknown> = Promise.resolve()
@@ -80,6 +84,8 @@ export class Retention {
     this.parts = parts
     this.book = new RetentionBook(parts.store)
     this.agedAt = this.sweptAt = parts.now()
+    const { retentionEveryMs } = parts.times
+    this.alarm = new Alarm(parts.now, retentionEveryMs, () => void this.tick())
   }
 
   async start(): Promise<void> {
@@ -91,6 +97,7 @@ export class Retention {
   /** Ages so far are written down; nothing is collected any more. */
   async close(): Promise<void> {
     clearInterval(this.timer)
+    this.alarm.close()
     await this.alone(async () => {
       await this.age()
       this.closed = true
@@ -120,13 +127,29 @@ export class Retention {
       await this.age()
       const short = this.parts.diskShort()
       const sweepDue = this.parts.now() - this.sweptAt >= this.parts.times.sweepEveryMs
-      const due = (await this.ended()).some(({ job }) => this.book.ageOf(job) >= this.keepMs)
-      if (short || sweepDue || due) return this.pass(short)
+      const ended = await this.ended()
+      this.wakeForNext(ended)
+      if (short || sweepDue || ended.some((record) => this.isDue(record))) return this.pass(short)
       return undefined
     }).catch((error: unknown) => {
       this.parts.log.warn('retention failed', { error: String(error) })
       return undefined
     })
+  }
+
+  /** A job is over just now. */
+  jobEnded(job: JobId, spec: JobSpec): void {
+    // One that was taken up again has its age.
+    if (this.book.ageOf(job) === 0) this.endedAt.set(job, this.parts.now())
+    const { resultTtlMs } = spec.options
+    if (resultTtlMs !== undefined) this.alarm.set(resultTtlMs)
+  }
+
+  /** How much longer an ended job is kept, ms, if this peer runs on and has room. */
+  leftMs(job: JobId, spec: JobSpec): number {
+    const now = this.parts.now()
+    const since = now - Math.max(this.agedAt, this.endedAt.get(job) ?? this.agedAt)
+    return Math.max(0, this.keepMsOf(spec) - this.book.ageOf(job) - since)
   }
 
   /**
@@ -166,7 +189,7 @@ export class Retention {
     const ended: Ended[] = []
     const dueNow: JobId[] = []
     for (const record of await this.parts.store.jobs()) {
-      if (this.isOver(record) && this.book.ageOf(record.job) >= this.keepMs) {
+      if (this.isOver(record) && this.isDue(record)) {
         dueNow.push(record.job)
         continue
       }
@@ -268,15 +291,44 @@ export class Retention {
   private async age(): Promise<void> {
     const now = this.parts.now()
     const elapsedMs = Math.max(0, Math.round(now - this.agedAt))
+    const endedAt = new Map(this.endedAt)
     this.agedAt = now
+    this.endedAt.clear()
     const { store } = this.parts
+    const ended = await this.ended()
+    // Of a job that ended meanwhile only the time since then counts.
+    const elapsedOf = (job: JobId) =>
+      Math.min(elapsedMs, Math.round(now - (endedAt.get(job) ?? Number.NEGATIVE_INFINITY)))
     this.book.age(
-      (await this.ended()).map(({ job }) => job),
-      elapsedMs,
+      ended.map(({ job }) => job),
+      elapsedOf,
     )
     await this.book.save()
-    const tombstoneMs = Math.max(MIN_TOMBSTONE_MS, TOMBSTONE_FACTOR * this.keepMs)
-    await store.ageTombstones(elapsedMs, tombstoneMs)
+    const asked = ended.map(({ summary }) => summary.spec.options.resultTtlMs ?? 0)
+    await this.book.noteLongest(asked.reduce((most, ms) => Math.max(most, ms), 0))
+    const longestMs = Math.max(this.keepMs, this.book.longestMs)
+    await store.ageTombstones(elapsedMs, Math.max(MIN_TOMBSTONE_MS, TOMBSTONE_FACTOR * longestMs))
+  }
+
+  private keepMsOf(spec: JobSpec): number {
+    return spec.options.resultTtlMs ?? this.keepMs
+  }
+
+  private isDue({ job, summary }: StoredJob): boolean {
+    return this.book.ageOf(job) >= this.keepMsOf(summary.spec)
+  }
+
+  /** Jobs that ask to go soon do not wait for the next look. */
+  private wakeForNext(ended: readonly StoredJob[]): void {
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const { job, summary } of ended) {
+      const { resultTtlMs } = summary.spec.options
+      if (resultTtlMs === undefined) continue
+      const leftMs = resultTtlMs - this.book.ageOf(job)
+      if (leftMs > 0) nextMs = Math.min(nextMs, leftMs)
+    }
+    this.alarm.reset()
+    this.alarm.set(nextMs)
   }
 
   private async ended(): Promise<StoredJob[]> {

@@ -2,6 +2,7 @@ import { availableParallelism, freemem, totalmem } from 'node:os'
 import { MAX_WATCHERS } from '../scheduler/limits.ts'
 import type { Liveness, PeerFacts, PeerId } from '../scheduler/types.ts'
 import { kernelSpeedOf } from './gpu-facts.ts'
+import type { Offer } from './job-needs.ts'
 import { LEFT_FORGET_MS, MAX_KNOWN_PEERS, PEER_FORGET_MS, SILENT_AFTER_MS } from './limits.ts'
 import type { PeerInfo } from './types.ts'
 import type { Advert } from './wire/advert.ts'
@@ -48,13 +49,13 @@ export class Roster {
     return advert.addresses.filter((address) => address.includes('/p2p/'))
   }
 
-  /** A peer that lives, as far as is known, computes kernels on a GPU. */
-  hasGpu(): boolean {
+  /** What peers that lend, and live as far as is known, have for jobs that require something. */
+  *offers(): Generator<Offer> {
     for (const [peer, { advert }] of this.known) {
-      if (advert.gpu === null || LEFT_LABEL in advert.labels) continue
-      if (this.liveness(peer).state !== 'lost') return true
+      const { slots, cores, memoryBytes, gpu, labels } = advert
+      if (slots === 0 || LEFT_LABEL in labels || this.liveness(peer).state === 'lost') continue
+      yield { cores, memoryBytes, gpu: gpu !== null, labels: userLabels(labels) }
     }
-    return false
   }
 
   /** Its last advert says that it leaves. */
@@ -114,6 +115,13 @@ export class Roster {
 export const LEFT_LABEL = 'left'
 export const DISK_LABEL = 'disk'
 export const EMBEDDED_LABEL = 'embedded'
+/** They are a peer's own: no user gives it a label that is called so. */
+export const OWN_LABELS: readonly string[] = [LEFT_LABEL, DISK_LABEL, EMBEDDED_LABEL]
+
+/** Those that a user gave. */
+function userLabels(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(labels).filter(([name]) => !OWN_LABELS.includes(name)))
+}
 
 export function infoOf(
   advert: Advert,
@@ -147,6 +155,7 @@ export function infoOf(
     state: stateOf(advert, seen),
     lost: seen.lost === true,
     diskFull: DISK_LABEL in advert.labels,
+    labels: userLabels(advert.labels),
   }
 }
 
@@ -158,8 +167,9 @@ function stateOf(advert: Advert, seen: Parameters<typeof infoOf>[1]): PeerInfo['
 }
 
 export function factsOf(advert: Advert): PeerFacts {
-  const { peer, session, sessionNumber, slots, speed, gpu } = advert
-  const facts = { peer, session, sessionNumber, slots, speed }
+  const { peer, session, sessionNumber, slots, speed, gpu, cores, memoryBytes } = advert
+  const labels = userLabels(advert.labels)
+  const facts = { peer, session, sessionNumber, slots, speed, cores, memoryBytes, labels }
   return gpu === null ? facts : { ...facts, kernelSpeed: kernelSpeedOf(gpu) }
 }
 

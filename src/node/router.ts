@@ -29,6 +29,7 @@ export interface RouterParts {
   readonly send: (to: PeerId, message: WireMessage) => boolean
   readonly acknowledged: (job: JobId, by: PeerId, held: boolean) => void
   readonly strike: (peer: PeerId, reason: string) => void
+  readonly clock: (from: PeerId, ms: number) => void
   readonly log: Logger
 }
 
@@ -109,8 +110,12 @@ export class Router {
         logExchange.receive(from, message)
         return true
       case 'findJobs':
+      case 'findNonce':
       case 'foundJobs':
         this.parts.finder.receive(from, message)
+        return true
+      case 'clock':
+        this.parts.clock(from, message.ms)
         return true
     }
   }

@@ -1,4 +1,5 @@
 /** The one face of a running peer: in this process (src/node/local-backend.ts), or over its control socket (src/node/control/client.ts). */
+import type { Plan } from '../scheduler/plan.ts'
 import type {
   BlobHash,
   JobId,
@@ -6,6 +7,7 @@ import type {
   JobOptions,
   JobState,
   JobTask,
+  Range,
 } from '../scheduler/types.ts'
 
 /** A GPU that a peer runs kernels on. */
@@ -50,6 +52,8 @@ export interface PeerInfo {
   readonly lost: boolean
   /** Its disk is full: it takes no work and keeps nothing. */
   readonly diskFull: boolean
+  /** What its user says of it, for jobs that require it. */
+  readonly labels: Readonly<Record<string, string>>
 }
 
 /** A peer that was lost while it had a part in a job. */
@@ -77,6 +81,17 @@ export interface CopiesInfo {
   readonly partial: boolean
 }
 
+/** A node of a composition: items lo..lo+items-1. */
+export interface NodeInfo {
+  readonly name: string
+  readonly lo: number
+  readonly items: number
+  readonly done: number
+  readonly failed: number
+  /** Indices of the nodes that it takes values of. */
+  readonly needs: readonly number[]
+}
+
 export interface JobInfo {
   readonly id: string
   readonly short: string
@@ -101,6 +116,16 @@ export interface JobInfo {
   }
   /** Peers lost while this job ran here, oldest first. */
   readonly peersLost: readonly PeerLossInfo[]
+  /** Of a cancelled job. */
+  readonly cancelled: { readonly by: string; readonly name: string; readonly reason: string } | null
+  /** Before that time nothing of it starts; null: it may start. */
+  readonly startsAt: string | null
+  /** Of a composition, the nodes in order (at most 1 000, `nodesTotal` of all); null for other tasks, and in lists. */
+  readonly nodes: readonly NodeInfo[] | null
+  readonly nodesTotal: number
+  readonly task: JobTask
+  /** When this peer's copy of an ended job goes, if it runs on until then; null: the job is not over. */
+  readonly expiresAt: string | null
   /** Null in lists and in what `watch` tells: it takes a walk over all results. */
   readonly copies: CopiesInfo | null
   readonly options: JobOptions
@@ -131,6 +156,8 @@ export interface MeshStatus {
     readonly recycled: number
     readonly died: number
   }
+  /** How far this machine's clock is ahead of the mesh's (the median of the live peers'), ms; 0 with no other peer. */
+  readonly clockAheadMs: number
   readonly strikes: readonly {
     readonly peer: string
     readonly reason: string
@@ -164,12 +191,16 @@ export interface JobRequest {
   readonly options: JobOptions
   /** Return only when job, input and bundle are on another peer too, if there is one. */
   readonly detach?: boolean
+  /** Of a composition: its plan. The backend stores it, and puts its hash and size in place of task.bundle and task.bundleBytes. */
+  readonly plan?: Plan | undefined
 }
 
 export interface SubmitReply {
   readonly job: JobId
   /** Peers (ids) that acknowledged the job; empty: no other peer has it. */
   readonly heldBy: readonly string[]
+  /** It was there before, submitted with the same key; absent: it is new. */
+  readonly attached?: boolean
 }
 
 /** A piece of the results: encoded segments (src/runtime/segment.ts) that start at item `originLo`; only items [lo, hi) of them count. */
@@ -196,6 +227,8 @@ export interface ResultsOptions {
   readonly wait: boolean
   /** Run the items again whose results are on no connected peer. */
   readonly recompute?: boolean
+  /** Only items of these ranges, in ascending order; ends when they are final. */
+  readonly ranges?: readonly Range[]
   readonly signal?: AbortSignal
 }
 
@@ -210,6 +243,11 @@ export interface MeshBackend {
   job(id: string): Promise<JobInfo>
   ticket(): Promise<string>
   putBlob(bytes: Uint8Array): Promise<{ hash: BlobHash; sizeBytes: number }>
+  /** A blob that this peer or a connected one holds; it stays here for a job that shall name it. ERR_MESH_INPUT_LOST. */
+  readBlob(hash: BlobHash): Promise<Uint8Array>
+  /** The plan of a composition, from a connected peer if it is not here. ERR_MESH_OPTION_INVALID for another job, ERR_MESH_INPUT_LOST. */
+  plan(job: JobId): Promise<Plan>
+  /** A key that a job has: that job when it is the same work. ERR_MESH_KEY_REUSED, ERR_MESH_JOB_COLLECTED, ERR_MESH_DISK_FULL. */
   submit(request: JobRequest): Promise<SubmitReply>
   /** The job's info at once, then on changes (at most 10 a second), until it ends or `signal` aborts. */
   watch(job: JobId, signal?: AbortSignal): AsyncIterable<JobInfo>
@@ -217,6 +255,14 @@ export interface MeshBackend {
   logs(job: JobId, options: { follow: boolean; signal?: AbortSignal }): AsyncIterable<LogLine>
   /** Drops this peer's copy of an ended job, at once; its id. ERR_MESH_JOB_RUNNING, and as `job`. */
   forget(id: string): Promise<JobId>
+  /**
+   * Ends a job for all peers: what runs is aborted, what is done stays readable. `all`: every job that is not over.
+   * @returns ids of the jobs that were not over. ERR_MESH_NOT_CONTROLLER, and as `job`.
+   */
+  cancel(ids: readonly string[] | 'all', reason: string): Promise<JobId[]>
+  /** No item starts any more until `resume`; what runs ends. As `cancel`; ERR_MESH_JOB_OVER. */
+  pause(id: string): Promise<JobId>
+  resume(id: string): Promise<JobId>
   /** Stop the peer process cleanly (`mesh leave`). */
   leave(): Promise<void>
   /** Let go of this handle; an in-process peer stops. */

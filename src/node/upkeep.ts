@@ -9,6 +9,7 @@ import { DiskGuard, type DiskSpace } from './disk-guard.ts'
 import { MissingInputs } from './input-loss.ts'
 import type { Inputs } from './inputs.ts'
 import { JobFinder } from './job-finder.ts'
+import { KeyBook } from './job-keys.ts'
 import { type HandOn, Keepers } from './keepers.ts'
 import { FIRST_CONTACT_MS, KEEPER_PATIENCE_MS } from './limits.ts'
 import { Presence } from './presence.ts'
@@ -69,6 +70,7 @@ export class Upkeep {
   readonly disk: DiskGuard
   readonly missing: MissingInputs
   readonly finder: JobFinder
+  readonly keys: KeyBook
   /** How the handing on goes; undefined while this peer stays. */
   handingOn: HandOn | undefined
   private readonly parts: UpkeepParts
@@ -106,6 +108,7 @@ export class Upkeep {
       transport: () => parts.transport() ?? noTransport,
       sendJob: parts.sendJob,
       readiness: (peer) => this.readiness(peer),
+      isNeeded: (job, lo, hi) => scheduler.isNeeded(job, lo, hi),
       isRunning,
       dispatch: parts.dispatch,
       times,
@@ -138,18 +141,23 @@ export class Upkeep {
       diskShort: () => this.disk.short,
       isRunning,
       inputsOf: (spec) => inputs.localBlobsOf(spec),
-      letGo: parts.letGo,
+      letGo: (job) => {
+        this.keys.drop(job)
+        parts.letGo(job)
+      },
       drop: (hash) => exchange.drop(hash),
       times,
       now,
       wallClock: () => Date.now(),
       log: log.child('retention'),
     })
+    this.keys = new KeyBook(store)
     this.missing = new MissingInputs({ self, presence, times, now })
     this.finder = new JobFinder({
       connected,
       send: parts.send,
       knownLike: (prefix, limit) => this.knownLike(prefix, limit),
+      ofNonce: (nonce) => this.keys.jobsOf(nonce),
     })
     exchange.onWanted = (hash) => this.retention.touch(hash)
     exchange.mayTake = () => !this.disk.short
@@ -201,6 +209,8 @@ export class Upkeep {
 
   jobEnded(job: JobId): void {
     this.missing.forget(job)
+    const view = this.parts.scheduler.job(job)
+    if (view !== undefined) this.retention.jobEnded(job, view.spec)
   }
 
   /** A job was submitted here: its input and code are named by it now. */

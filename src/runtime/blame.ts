@@ -21,6 +21,7 @@ export class Blame {
   private readonly request: ChunkRequest
   /** Items before it are run one by one, each announced. */
   private carefulTo = Number.NEGATIVE_INFINITY
+  /** Tries that were spent before the next leg: by deaths, and by the chunks that ended for a retry. */
   private readonly attempts = new Map<number, number>()
   private readonly outside = new Map<number, number>()
   /** Items that failed for good by killing their worker, not handed over yet. */
@@ -30,6 +31,8 @@ export class Blame {
 
   constructor(request: ChunkRequest) {
     this.request = request
+    const { attempt = 1, lo } = request
+    if (attempt > 1) this.attempts.set(lo, attempt - 1)
   }
 
   /** A worker died while it ran items from `reached` on. */
@@ -64,7 +67,7 @@ export class Blame {
     return end
   }
 
-  /** Attempts that workers now dead spent on items of [lo, hi). */
+  /** Attempts spent before on items of [lo, hi). */
   attemptsIn(lo: number, hi: number): [number, number][] {
     return [...this.attempts].filter(([item]) => item >= lo && item < hi)
   }

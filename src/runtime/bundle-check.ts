@@ -105,7 +105,7 @@ async function loadInWorker(
     const file = join(folder, 'bundle')
     await writeFile(file, bundle.code)
     worker.init({
-      bundle: { hash: bundle.hash, path: file },
+      tasks: [{ bundle: { hash: bundle.hash, path: file } }],
       args: undefined,
       peer: { id: '', name: '' },
       checkOnly: true,

@@ -1,4 +1,5 @@
 /** What our bundles do differently from esbuild's own: `meshwork` becomes a stub, native addons are refused. */
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Plugin } from 'esbuild'
 import { taskStubSource } from './task-stub.ts'
@@ -25,8 +26,9 @@ export const bundlePlugin: Plugin = {
       contents: taskStubSource,
       loader: 'js',
     }))
-    build.onLoad({ filter: /[\\/]src[\\/]index\.[jt]s$/ }, ({ path }) =>
-      OWN_INDEX.includes(path) ? { contents: taskStubSource, loader: 'js' } : null,
+    // Not by its own path: beside a package.json of ES modules the stub would be read as one.
+    build.onResolve({ filter: /[\\/]src[\\/]index\.[jt]s$/ }, ({ path, resolveDir }) =>
+      OWN_INDEX.includes(resolve(resolveDir, path)) ? { path: 'meshwork', namespace: STUB } : null,
     )
     build.onResolve({ filter: ADDON_LOADERS }, ({ path }) => ({ path, namespace: REFUSED }))
     build.onResolve({ filter: /\.node$/ }, ({ path, kind }) =>

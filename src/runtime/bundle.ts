@@ -86,23 +86,100 @@ async function bundleSource(task: InlineTask): Promise<TaskBundle> {
     if (task.setup !== undefined) {
       fields.push(`setup:${selfContainedSource(task.setup, `setup() of the task "${name}"`)}`)
     }
+    if (task.retryOn !== undefined) {
+      fields.push(`retryOn:${selfContainedSource(task.retryOn, `retryOn() of the task "${name}"`)}`)
+    }
   }
+  return inlineBundle(name, fields, schemaOf(task))
+}
+
+const spreadBundles = new WeakMap<object, Promise<TaskBundle>>()
+
+/**
+ * A function as a task whose item is the list of its arguments: in compositions.
+ * @throws ERR_MESH_TASK_CLOSURE, ERR_MESH_TASK_INVALID
+ */
+export function bundleSpread(fn: (...args: never[]) => unknown): Promise<TaskBundle> {
+  let bundle = spreadBundles.get(fn)
+  if (bundle === undefined) {
+    bundle = spreadSource(fn)
+    spreadBundles.set(fn, bundle)
+  }
+  return bundle
+}
+
+async function spreadSource(fn: (...args: never[]) => unknown): Promise<TaskBundle> {
+  const { selfContainedSource } = await import('./closure.ts')
+  const name = fn.name || 'function'
+  const own = selfContainedSource(fn, `the function ${fn.name || 'given'}`)
+  const run = `(args,ctx)=>(${own})(...args,ctx)`
+  return inlineBundle(name, [`name:${JSON.stringify(name)}`, `run:${run}`], { hasSchema: false })
+}
+
+function inlineBundle(
+  name: string,
+  fields: readonly string[],
+  schema: Pick<TaskBundle, 'hasSchema' | 'inputSchema'>,
+): TaskBundle {
   const source = `export default globalThis[Symbol.for("meshwork.runtime")].defineTask({${fields.join(',')}})\n`
   const code = new TextEncoder().encode(source)
-  return { name, code, hash: sha256Hex(code), map: '', ...schemaOf(task) }
+  return { name, code, hash: sha256Hex(code), map: '', ...schema }
+}
+
+/** By the URL of the module. */
+const moduleBundles = new Map<string, Promise<Built>>()
+
+/**
+ * The bundle of the module that defines a task, the same for all of its tasks: who runs it picks one by its name.
+ * @throws ERR_MESH_TASK_INVALID, and what bundleTaskFile throws
+ */
+export async function bundleModuleTask(task: Task): Promise<TaskBundle> {
+  const module = task.module!
+  const file = moduleFile(task.name, module)
+  let building = moduleBundles.get(module)
+  if (building === undefined) {
+    building = build(file)
+    moduleBundles.set(module, building)
+    building.catch(() => moduleBundles.delete(module))
+  }
+  const built = await building
+  await inspectPick(built, task.name, file)
+  return { ...built, name: task.name, ...schemaOf(task) }
+}
+
+/**
+ * The bundle of a file for the tasks that it defines, as bundleModuleTask makes one.
+ * @throws what bundleTaskFile throws
+ */
+export async function bundleFileTasks(path: string): Promise<TaskBundle> {
+  const file = await existing(path)
+  return { ...(await build(file)), name: basename(file, extname(file)), hasSchema: false }
+}
+
+const inspected = new Set<string>()
+
+/** Whether the bundle defines the task where a worker finds it: at its top level. @throws ERR_MESH_TASK_INVALID */
+async function inspectPick(built: Built, name: string, file: string): Promise<void> {
+  const key = `${built.hash} ${name}`
+  if (inspected.has(key)) return
+  const code = Buffer.concat([Buffer.from(`${pickTaskSource(name)}\n`), built.code])
+  await inspectBundle({ ...built, code, hash: sha256Hex(code) }, file)
+  inspected.add(key)
 }
 
 async function bundleModule(task: Task, module: string): Promise<TaskBundle> {
-  if (!module.startsWith('file:')) {
-    throw new MeshError(
-      'ERR_MESH_TASK_INVALID',
-      `module of the task "${task.name}" must be import.meta.url (a file: URL), but is ${describe(module)}`,
-    )
-  }
-  const file = fileURLToPath(module)
+  const file = moduleFile(task.name, module)
   const built = await build(file, pickTaskSource(task.name))
   await inspectBundle(built, file)
   return { ...built, name: task.name, ...schemaOf(task) }
+}
+
+function moduleFile(name: string, module: string): string {
+  if (module.startsWith('file:')) return fileURLToPath(module)
+  throw new MeshError(
+    'ERR_MESH_TASK_INVALID',
+    `module of the task "${name}" must be import.meta.url (a file: URL), but is ${describe(module)}`,
+  )
 }
 
 function schemaOf(task: InlineTask): Pick<TaskBundle, 'hasSchema' | 'inputSchema'> {
@@ -123,13 +200,13 @@ export interface OwnFile {
 let ownFiles = 0
 
 /**
- * A file of the user's own, bundled and run in this process, if its text speaks of `word`; undefined if not, and when it fails there:
- * bundleTaskFile runs it in a process of its own, and says why. What it imports from 'meshwork' is `meshwork`.
- * @throws ERR_MESH_TASK_*
+ * A file of the user's own, bundled and run in this process, if `isWanted` says so of its bundle's text; undefined if not, and when it fails
+ * there: bundleTaskFile runs it in a process of its own, and says why. What it imports from 'meshwork' is `meshwork`.
+ * @throws ERR_MESH_TASK_*, and what isWanted throws
  */
 export async function importOwnFile(
   path: string,
-  word: string,
+  isWanted: (text: string) => boolean,
   meshwork: object,
 ): Promise<OwnFile | undefined> {
   const file = await existing(path)
@@ -138,7 +215,7 @@ export async function importOwnFile(
     'import.meta.url': JSON.stringify(pathToFileURL(file).href),
   })
   const text = Buffer.from(code).toString()
-  if (!text.includes(word)) return undefined
+  if (!isWanted(text)) return undefined
   const before = Reflect.get(globalThis, RUNTIME_SYMBOL) as unknown
   Reflect.set(globalThis, RUNTIME_SYMBOL, meshwork)
   try {

@@ -14,6 +14,7 @@ import {
   CAREFUL_MS,
   CHUNK_OUTPUT_BYTES,
   FAILURES_PER_SEGMENT,
+  HARD_LIMIT_SLACK_MS,
   TIME_LIMIT_GRACE_MS,
 } from './limits.ts'
 import { encodeSegment, scanSegments } from './segment.ts'
@@ -177,7 +178,11 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
         budgetMs: careful ? Math.min(budgetLeft, CAREFUL_MS) : budgetLeft,
         outputBytes: Math.max(1, CHUNK_OUTPUT_BYTES - this.outputBytes),
         input: request.input,
+        task: request.node === undefined ? { bundle: request.bundle } : undefined,
+        node: request.node,
         retries: request.retries,
+        backoff: request.backoff,
+        softTimeLimitMs: request.softTimeLimitMs,
         timeLimitMs: request.timeLimitMs,
         memoryBytes: worker.memoryBytes,
         careful,
@@ -200,7 +205,9 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
   }
 
   private watchLimit(leg: Leg, worker: WorkerProcess): void {
-    const limit = this.request.timeLimitMs! + TIME_LIMIT_GRACE_MS
+    const limitMs = this.request.timeLimitMs!
+    const isWarned = (this.request.softTimeLimitMs ?? Number.POSITIVE_INFINITY) < limitMs
+    const limit = limitMs + (isWarned ? HARD_LIMIT_SLACK_MS : TIME_LIMIT_GRACE_MS)
     const left = leg.markedAt + limit - performance.now()
     this.limitTimer = setTimeout(
       () => {
@@ -251,6 +258,7 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     if (frame.reached !== this.reached) {
       throw new MeshError('ERR_MESH_PROTOCOL', 'a worker ended a run without all its output')
     }
+    const retry = this.retryOf(frame)
     worker.events = undefined
     worker.served += this.reached - leg.lo
     this.worker = undefined
@@ -264,7 +272,21 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
       )
       return
     }
-    void this.nextLeg()
+    if (retry !== undefined && !this.aborted) this.finish('retry', retry)
+    else void this.nextLeg()
+  }
+
+  /** When the item that ended a run is tried again: at most what the job's backoff allows. */
+  private retryOf({ ended, retry }: EndedFrame): ChunkOutcome['retry'] {
+    if (ended !== 'retry') return undefined
+    const { backoff, retries } = this.request
+    if (retries === 0 || retry === undefined || this.reached >= this.request.hi) {
+      throw new MeshError('ERR_MESH_PROTOCOL', 'a worker ended a run for a retry that is none')
+    }
+    return {
+      delayMs: Math.min(retry.delayMs, backoff?.maxMs ?? 0),
+      attempt: Math.min(retry.attempt, retries + 1),
+    }
   }
 
   onLog(line: LogFrame): void {
@@ -359,11 +381,12 @@ export class ChunkRun implements RunningChunkHandle, RunEvents {
     this.hooks.onProgress(reached)
   }
 
-  private finish(ended: ChunkOutcome['ended']): void {
+  private finish(ended: ChunkOutcome['ended'], retry?: ChunkOutcome['retry']): void {
     if (this.settled) return
     this.settle()
     const { reached, failed, elapsedMs } = this
-    this.resolve({ reached, failed, elapsedMs, ended })
+    const outcome = { reached, failed, elapsedMs, ended }
+    this.resolve(retry === undefined ? outcome : { ...outcome, retry })
   }
 
   private fail(error: Error): void {

@@ -15,8 +15,22 @@ export const FLUSH_MS = 30
 export const CHUNK_OUTPUT_BYTES = 4 * MiB
 /** An input piece is at most 1 MiB by design; a single item larger than that makes a piece of its own. */
 export const MAX_PIECE_BYTES = MAX_FRAME_BYTES
-/** Decoded input pieces a worker keeps: the one it reads and the one before (a retry may step back). */
-export const MAX_PIECES_CACHED = 2
+/** Bytes of the input files that a worker keeps: the next chunk often goes on in the same one. */
+export const MAX_INPUT_CACHE_BYTES = 8 * MiB
+/** …and how many: the grains of a reduction may come from many small results. */
+export const MAX_INPUT_FILES_CACHED = 256
+/** Segments that it keeps decoded. To keep many costs the garbage collector more than to decode them again (9 ns a number; kept, 60). */
+export const MAX_SEGMENTS_DECODED = 2
+/** Of the message of an item whose input failed: one ancestor may take a million items with it. */
+export const MAX_INPUT_FAILURE_CHARS = 256
+/** Tasks that one worker of a composition loads before another one is started: each keeps its code, and what its setup() made. */
+export const MAX_TASKS_PER_WORKER = 64
+/** A wait before a retry that is longer ends the chunk: the slot is for the others meanwhile. */
+export const MAX_WAIT_IN_WORKER_MS = 50
+/** …and so does the next one, once a chunk has waited so long. */
+export const MAX_WAITED_IN_CHUNK_MS = 250
+/** Elements of one item between two looks at the clock: a look costs as much as several trivial elements. */
+export const ELEMENTS_PER_LOOK = 32
 /** A bundle. lodash + zod + nanoid are half a MiB; a model belongs in a file. */
 export const MAX_BUNDLE_BYTES = 64 * MiB
 
@@ -35,8 +49,10 @@ export const CAREFUL_MS = 1000
 /** ctx.progress() calls nearer together than this are dropped. */
 export const ITEM_PROGRESS_MS = 50
 
-/** Between the abort of ctx.signal at an item's time limit and SIGKILL. */
+/** Between the abort of ctx.signal at an item's time limit and SIGKILL, when there is no soft limit. */
 export const TIME_LIMIT_GRACE_MS = 250
+/** With a soft limit SIGKILL comes at the limit itself; the peer knows only this well when the item began (MARK_MS, and its way). */
+export const HARD_LIMIT_SLACK_MS = 10
 /** An abort waits at least this long before SIGKILL: a worker between items stops within YIELD_MS, and a warm worker is worth keeping. */
 export const ABORT_GRACE_MS = 30
 /** Loading a bundle and running its setup(): a model may take a while, an endless loop must not hold a slot for good. */

@@ -10,6 +10,7 @@ import {
   idleLimit,
   LOAD_TIMEOUT_MS,
   MAX_BROKEN_BUNDLES,
+  MAX_TASKS_PER_WORKER,
   NODE_OVERHEAD_BYTES,
   RECYCLE_AT,
 } from './limits.ts'
@@ -21,7 +22,7 @@ import type {
   RuntimeStats,
   ServeWorker,
 } from './types.ts'
-import type { ErrorFrame } from './worker/frames.ts'
+import { type ErrorFrame, type TaskRef, taskKey } from './worker/frames.ts'
 import { WorkerProcess } from './worker-process.ts'
 
 export interface RuntimeOptions {
@@ -40,7 +41,7 @@ export interface RuntimeOptions {
 /** Replacing a worker that grew must cost little of its life: it lives at least so many times what its start took. */
 const LIFE_PER_STARTUP = 10
 
-type WarmRequest = Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer'>
+type WarmRequest = Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer' | 'node'>
 
 interface Idle {
   readonly key: string
@@ -118,14 +119,35 @@ class WorkerPool implements Runtime, Workers {
 
   acquire(request: WarmRequest): WorkerProcess {
     const key = keyOf(request)
+    const tasks = tasksOf(request)
+    const has = ({ tasks: loaded }: WorkerProcess): boolean =>
+      tasks.every((task) => loaded.has(taskKey(task)))
+    // One that loads was given what it loads for another chunk, and is only good for one of the same tasks.
+    const fits = this.takeIdle(
+      key,
+      (worker) => has(worker) && (!worker.isLoading || worker.tasks.size === tasks.length),
+    )
+    if (fits !== undefined) return fits
+    const room = MAX_TASKS_PER_WORKER - tasks.length
+    const other = this.takeIdle(key, ({ isLoading, tasks: { size } }) => !isLoading && size <= room)
+    if (other === undefined) return this.spawn(request)
+    other.load({ tasks: tasks.filter((task) => !other.tasks.has(taskKey(task))) })
+    return other
+  }
+
+  /** The most recently used one that is fit. */
+  private takeIdle(
+    key: string,
+    isFit: (worker: WorkerProcess) => boolean,
+  ): WorkerProcess | undefined {
     for (let i = this.idle.length - 1; i >= 0; i--) {
-      const entry = this.idle[i]!
-      if (entry.key !== key) continue
-      clearTimeout(entry.timer)
+      const { key: itsKey, worker, timer } = this.idle[i]!
+      if (itsKey !== key || (!worker.exited && !isFit(worker))) continue
+      clearTimeout(timer)
       this.idle.splice(i, 1)
-      if (!entry.worker.exited) return entry.worker
+      if (!worker.exited) return worker
     }
-    return this.spawn(request)
+    return undefined
   }
 
   release(worker: WorkerProcess, request: ChunkRequest): void {
@@ -153,7 +175,7 @@ class WorkerPool implements Runtime, Workers {
   }
 
   broken(request: WarmRequest): ErrorFrame | undefined {
-    const key = keyOf(request)
+    const key = brokenKeyOf(request)
     const known = this.brokenBundles.get(key)
     if (known === undefined) return undefined
     if (performance.now() < known.until) return known.error
@@ -165,7 +187,10 @@ class WorkerPool implements Runtime, Workers {
     if (this.brokenBundles.size >= MAX_BROKEN_BUNDLES) {
       this.brokenBundles.delete(this.brokenBundles.keys().next().value!)
     }
-    this.brokenBundles.set(keyOf(request), { error, until: performance.now() + BROKEN_BUNDLE_MS })
+    this.brokenBundles.set(brokenKeyOf(request), {
+      error,
+      until: performance.now() + BROKEN_BUNDLE_MS,
+    })
   }
 
   // ------------------------------------------------------------ workers
@@ -186,7 +211,7 @@ class WorkerPool implements Runtime, Workers {
       if (!worker.wasRetired) this.died += 1
     })
     worker.init({
-      bundle: request.bundle,
+      tasks: tasksOf(request),
       args: request.args,
       peer: request.peer,
       checkOnly: false,
@@ -225,8 +250,30 @@ class WorkerPool implements Runtime, Workers {
   }
 }
 
-/** One worker serves one bundle; setup() sees the args, and the cap is the process's, so they are part of the key. */
+/** The tasks that a chunk needs, each once. */
+function tasksOf({ bundle, node }: WarmRequest): TaskRef[] {
+  if (node === undefined) return [{ bundle }]
+  const refs = new Map<string, TaskRef>()
+  for (const step of [...node.steps, ...(node.combine === undefined ? [] : [node.combine.step])]) {
+    const { bundle: its, pick } = step
+    refs.set(taskKey(step), pick === undefined ? { bundle: its } : { bundle: its, pick })
+  }
+  return [...refs.values()]
+}
+
+/**
+ * One worker serves one set of tasks, or one family; setup() sees the args, and the cap is the process's, so they are part of the key.
+ */
 function keyOf(request: WarmRequest): string {
-  const args = request.args === undefined ? '' : sha256Hex(request.args)
-  return `${request.bundle.hash} ${request.memoryBytes ?? ''} ${args}`
+  const family = request.node?.family
+  return family === undefined ? brokenKeyOf(request) : `family ${family} ${capAndArgs(request)}`
+}
+
+function brokenKeyOf(request: WarmRequest): string {
+  const tasks = tasksOf(request).map(taskKey).sort()
+  return `${tasks.join(',')} ${capAndArgs(request)}`
+}
+
+function capAndArgs({ args, memoryBytes }: WarmRequest): string {
+  return `${memoryBytes ?? ''} ${args === undefined ? '' : sha256Hex(args)}`
 }

@@ -19,7 +19,7 @@ import type {
   ReadyFrame,
 } from './worker/frames.ts'
 
-const ENDS = ['range', 'time', 'output', 'aborted', 'inputLost'] as const
+const ENDS = ['range', 'time', 'output', 'aborted', 'inputLost', 'retry'] as const
 const STREAMS = ['stdout', 'stderr', 'log'] as const
 const KINDS = ['task', 'function'] as const
 /** Characters of an error's code and name. */
@@ -37,9 +37,16 @@ export function readEnded(payload: Uint8Array): EndedFrame {
     elapsedMs,
     ended: one(ENDS, it.ended, 'ended'),
     rssBytes: whole(it.rssBytes, 'rssBytes'),
+    ...(it.retry === undefined ? {} : { retry: readRetry(it.retry) }),
   }
   if (it.message === undefined) return frame
   return { ...frame, message: text(it.message, 'message', MAX_MESSAGE_CHARS) }
+}
+
+function readRetry(value: unknown): NonNullable<EndedFrame['retry']> {
+  const { delayMs, attempt } = fields(value, 'retry')
+  if (typeof delayMs !== 'number' || !(delayMs >= 0)) throw wrong('delayMs')
+  return { delayMs, attempt: whole(attempt, 'attempt') }
 }
 
 export function readLog(payload: Uint8Array): LogFrame {

@@ -1,6 +1,7 @@
 /** What a user writes: `export default defineTask({ name, run(item, ctx) { … } })`. */
 import { MeshError } from '../base/errors.ts'
 import type { Kernel, KernelDefinition, KernelInput } from '../gpu/define-kernel.ts'
+import { Signature, type SignatureArgs } from './composition.ts'
 import { MAX_ISSUES_PER_ITEM } from './limits.ts'
 
 /** The brand is in the global registry, so that the copy of this module inside a worker recognises its tasks too. */
@@ -69,7 +70,10 @@ export interface SetupContext {
 /** What run() is given beside the item. One object per worker, valid while the item runs. */
 // biome-ignore lint/suspicious/noExplicitAny: the task's author knows its type
 export interface TaskContext<State = any> extends SetupContext {
-  /** Aborts when the item passes its time limit or its job is cancelled; a short grace later the process is killed. */
+  /**
+   * Aborts when the item passes its soft time limit (the item may still end with a value), or its time limit, or when its job is
+   * cancelled; without a soft limit the process is killed a short grace after its time limit.
+   */
   readonly signal: AbortSignal
   /** How far this item is, 0 to 1; shown, never stored. */
   progress(fraction: number): void
@@ -77,7 +81,7 @@ export interface TaskContext<State = any> extends SetupContext {
   readonly attempt: number
   /** What setup() returned. */
   readonly state: State
-  /** Number of the item within the job. */
+  /** Number of the item within the job; in a composition, within its part of it (its map, its reduce…). */
   readonly index: number
 }
 
@@ -95,6 +99,8 @@ export interface TaskDefinition<Item, Result, State> {
    * `run` alone. On a worker the file's top level runs too, up to `joinMesh()`, which never returns there: define tasks above it.
    */
   readonly module?: string
+  /** Whether an item that threw this is worth another try, where the job has `retries`; without it every error is. */
+  retryOn?(error: unknown): boolean
 }
 
 export interface Task<Item = unknown, Result = unknown> {
@@ -104,10 +110,18 @@ export interface Task<Item = unknown, Result = unknown> {
   setup?(ctx: SetupContext): unknown
   readonly input?: StandardSchema<Item, unknown>
   readonly module?: string
+  retryOn?(error: unknown): boolean
+  /**
+   * A call of the task, not made yet, for `mesh.submit` and for compositions. One argument is the item; several are a tuple, which is
+   * the item. In a chain what precedes is put first. An argument may be a composition: its value is handed in.
+   */
+  s(...args: SignatureArgs<Item>): Signature<Result>
+  /** The same, but in a chain it takes nothing of what precedes: it runs after it. */
+  si(...args: SignatureArgs<Item>): Signature<Result>
   readonly [TASK_BRAND]: true
 }
 
-const KEYS = new Set(['name', 'run', 'setup', 'input', 'module'])
+const KEYS = new Set(['name', 'run', 'setup', 'input', 'module', 'retryOn'])
 const MAX_NAME = 128
 
 /**
@@ -122,7 +136,7 @@ export function defineTask<Item = unknown, Result = unknown, State = undefined>(
       `defineTask takes an object { name, run(item, ctx) { … } }, but got ${describe(definition)}`,
     )
   }
-  const { name, run, setup, input, module } = definition
+  const { name, run, setup, input, module, retryOn } = definition
   if (typeof name !== 'string' || name.length === 0 || name.length > MAX_NAME) {
     throw invalid(
       `a task's name must be a string of 1 to ${MAX_NAME} characters, but is ${describe(name)}`,
@@ -141,6 +155,11 @@ export function defineTask<Item = unknown, Result = unknown, State = undefined>(
       `input ${of} must be a Standard Schema (zod 3.24 or later, valibot, arktype…), but is ${describe(input)}`,
     )
   }
+  if (retryOn !== undefined && typeof retryOn !== 'function') {
+    throw invalid(
+      `retryOn ${of} must be a function (error) => boolean, but is ${describe(retryOn)}`,
+    )
+  }
   if (module !== undefined && typeof module !== 'string') {
     throw invalid(`module ${of} must be import.meta.url, but is ${describe(module)}`)
   }
@@ -150,10 +169,13 @@ export function defineTask<Item = unknown, Result = unknown, State = undefined>(
       `the task "${name}" has a field "${key}" that no task has; there are ${[...KEYS].join(', ')}`,
     )
   }
-  return Object.freeze({ ...definition, [TASK_BRAND]: true as const }) as unknown as Task<
-    Item,
-    Awaited<Result>
-  >
+  const task = { ...definition, [TASK_BRAND]: true as const }
+  // Beside the definition's own fields, which alone are listed.
+  Object.defineProperties(task, {
+    s: { value: (...args: unknown[]) => new Signature(task, args, false) },
+    si: { value: (...args: unknown[]) => new Signature(task, args, true) },
+  })
+  return Object.freeze(task) as unknown as Task<Item, Awaited<Result>>
 }
 
 /** True for what defineTask returned, here or in another copy of this package. */

@@ -2,10 +2,21 @@
 
 import type { StandardSchema } from './task.ts'
 
+/** As the job log has it (src/scheduler/types.ts). */
+export interface Backoff {
+  readonly delayMs: number
+  readonly factorPercent: number
+  readonly maxMs: number
+  readonly jitterPercent: number
+}
+
 export interface ItemError {
   /** Item number within the job. */
   readonly index: number
-  /** ERR_MESH_ITEM_THREW, ERR_MESH_TIME_LIMIT, ERR_MESH_MEMORY_LIMIT, ERR_MESH_WORKER_DIED, ERR_MESH_VALUE_UNSENDABLE, ERR_MESH_VALUE_TOO_LARGE */
+  /**
+   * ERR_MESH_ITEM_THREW, ERR_MESH_TIME_LIMIT, ERR_MESH_SOFT_TIME_LIMIT, ERR_MESH_MEMORY_LIMIT, ERR_MESH_WORKER_DIED,
+   * ERR_MESH_VALUE_UNSENDABLE, ERR_MESH_VALUE_TOO_LARGE, ERR_MESH_NOTHING_LEFT, or that of the input that failed.
+   */
   readonly code: string
   readonly name: string
   readonly message: string
@@ -28,6 +39,39 @@ export type ChunkInput =
         readonly count: number
       }[]
     }
+  /** Of a composition: elements out of other items' results, by the number that they have in the node. */
+  | { readonly kind: 'parts'; readonly parts: readonly ElementPart[] }
+
+/** Elements first..first+count-1: those after the first `skip` of encoded segments, in a file on this machine or here. What failed there is a failed input here. */
+export interface ElementPart {
+  readonly first: number
+  readonly count: number
+  readonly skip: number
+  readonly path?: string
+  readonly bytes?: Uint8Array
+}
+
+/** A task of a composition, and what is bound to it (src/scheduler/plan.ts, Step). */
+export interface ChunkStep {
+  readonly bundle: { readonly hash: string; readonly path: string }
+  /** Of the tasks that the bundle defines, the one with this name; absent: its default export. */
+  readonly pick?: string
+  readonly bound?: Uint8Array
+  readonly immutable?: boolean
+}
+
+/** What the items of a composition's node are computed by, in the place of the one task of `bundle`. */
+export interface ChunkNode {
+  /** The node's first item: item i of the job is its item i - lo. The input's elements are numbered from there too. */
+  readonly lo: number
+  /** Nodes of one family (a composition's tasks) share workers, which load the tasks of each as they come. */
+  readonly family?: string
+  readonly steps: readonly ChunkStep[]
+  /** An item is elements i × grain and up of `total`, each through `steps`, then combined from left to right. */
+  readonly combine?: { readonly step: ChunkStep; readonly grain: number; readonly total: number }
+  /** Failed elements of a `combine` are left out. */
+  readonly allowFailures: boolean
+}
 
 export interface ChunkRequest {
   readonly job: string
@@ -40,6 +84,14 @@ export interface ChunkRequest {
   /** msgpack of the job's args, or undefined. */
   readonly args: Uint8Array | undefined
   readonly retries: number
+  /** Waits between tries; absent: at once. Long ones end the chunk (ChunkOutcome.retry). */
+  readonly backoff?: Backoff | undefined
+  /** Which try of item `lo` this is, from 1; default 1. */
+  readonly attempt?: number
+  /** Of a composition; `bundle` is then that of its first step, or of `combine`. */
+  readonly node?: ChunkNode | undefined
+  /** Aborts the item's signal; timeLimitMs kills. */
+  readonly softTimeLimitMs?: number | undefined
   readonly timeLimitMs: number | undefined
   readonly memoryBytes: number | undefined
   readonly maxItemsPerWorker: number | undefined
@@ -70,7 +122,9 @@ export interface ChunkOutcome {
   readonly reached: number
   readonly failed: number
   readonly elapsedMs: number
-  readonly ended: 'range' | 'time' | 'output' | 'aborted'
+  readonly ended: 'range' | 'time' | 'output' | 'aborted' | 'retry'
+  /** Item `reached` threw and waits for its next try: the chunk ended before it. */
+  readonly retry?: { readonly delayMs: number; readonly attempt: number }
 }
 
 export interface RunningChunkHandle {
@@ -113,7 +167,9 @@ export interface Runtime {
   /** At most `slots` at a time; the caller keeps to it. */
   run(request: ChunkRequest, hooks: ChunkHooks): RunningChunkHandle
   /** Start a worker for this bundle ahead of its first chunk. */
-  warm?(request: Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer'>): void
+  warm?(
+    request: Pick<ChunkRequest, 'bundle' | 'job' | 'memoryBytes' | 'args' | 'peer' | 'node'>,
+  ): void
   stats(): RuntimeStats
   close(): Promise<void>
 }

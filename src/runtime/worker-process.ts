@@ -1,9 +1,9 @@
 /** One worker process as the peer sees it: starts it, speaks frames with it, explains its end. */
 import { MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import { listenToChild } from './child.ts'
 import { killGroup, launchWorker, type WorkerChannels } from './launch.ts'
-import { MAX_EARLY_LINES, STDERR_TAIL_CHARS } from './limits.ts'
-import { LineSplitter } from './lines.ts'
+import { MAX_EARLY_LINES } from './limits.ts'
 import {
   readChecked,
   readDying,
@@ -24,11 +24,13 @@ import {
   FrameReader,
   frameHead,
   type InitFrame,
+  type LoadFrame,
   type LogFrame,
   MARK_BYTES,
   OUTPUT_HEAD_BYTES,
   type ReadyFrame,
   type RunFrame,
+  taskKey,
 } from './worker/frames.ts'
 
 /** What the owner of a run hears of it. */
@@ -72,8 +74,12 @@ export interface WorkerOptions {
 export class WorkerProcess {
   readonly memoryBytes: number
   readonly startedAt = performance.now()
-  /** Settles once: the bundle is loaded, or cannot be, or the process died before. Rejects when no process could be started. */
-  readonly loaded: Promise<LoadOutcome>
+  /** Settles once: the tasks that it was last given are loaded, or cannot be, or the process died before. Rejects when no process could be started. */
+  loaded!: Promise<LoadOutcome>
+  /** Until then. */
+  isLoading = false
+  /** What it was given to load (taskKey). */
+  readonly tasks = new Set<string>()
   readonly ended: Promise<void>
   startupMs = 0
   /** Items run so far. */
@@ -91,9 +97,9 @@ export class WorkerProcess {
   private settleLoad: (outcome: LoadOutcome) => void = () => {}
   private rejectLoad: (error: Error) => void = () => {}
   private settleEnd: () => void = () => {}
+  private readonly loadTimeoutMs: number
   private loadTimer: NodeJS.Timeout | undefined
   private readonly early: LogFrame[] = []
-  private stderr = ''
   private fatalDump = false
   private dying: DyingFrame | undefined
   private killed: KillReason | undefined
@@ -104,17 +110,13 @@ export class WorkerProcess {
   constructor(options: WorkerOptions) {
     this.memoryBytes = options.memoryBytes
     this.log = options.log
-    this.loaded = new Promise((resolve, reject) => {
-      this.settleLoad = resolve
-      this.rejectLoad = reject
-    })
-    this.loaded.catch(() => {})
+    this.loadTimeoutMs = options.loadTimeoutMs
+    this.expectLoad()
     this.ended = new Promise((resolve) => {
       this.settleEnd = resolve
     })
     this.channels = launchWorker(options)
     this.calls = options.serveGpu?.((type, parts) => this.sendParts(type, parts))
-    this.loadTimer = setTimeout(() => this.kill('loadTime'), options.loadTimeoutMs)
     this.listen()
   }
 
@@ -128,7 +130,15 @@ export class WorkerProcess {
   }
 
   init(frame: InitFrame): void {
+    for (const task of frame.tasks) this.tasks.add(taskKey(task))
     this.send(FRAME.init, encodeValue(frame))
+  }
+
+  /** More tasks, once what it loads is loaded; `loaded` is about these then. */
+  load(frame: LoadFrame): void {
+    for (const task of frame.tasks) this.tasks.add(taskKey(task))
+    this.expectLoad()
+    this.send(FRAME.load, encodeValue(frame))
   }
 
   run(frame: RunFrame, events: RunEvents): void {
@@ -175,51 +185,45 @@ export class WorkerProcess {
     })
   }
 
-  private listen(): void {
-    const { child, stdout, stderr, commands, reports, lifeline } = this.channels
-    const ignore = (): void => {}
-    for (const stream of [stdout, stderr, commands, reports, lifeline]) stream?.on('error', ignore)
-    child.once('error', (error) => this.onNotStarted(error))
-    if (child.pid === undefined) return
-    const out = new LineSplitter((text) => this.onNativeLine('stdout', text))
-    const err = new LineSplitter((text) => this.onNativeLine('stderr', text))
-    stdout.on('data', (bytes: Buffer) => out.push(bytes))
-    stderr.on('data', (bytes: Buffer) => {
-      this.stderr = (this.stderr + bytes.toString('latin1')).slice(-STDERR_TAIL_CHARS)
-      err.push(bytes)
+  private expectLoad(): void {
+    this.isLoading = true
+    this.loaded = new Promise((resolve, reject) => {
+      this.settleLoad = resolve
+      this.rejectLoad = reject
     })
-    reports.on('data', (bytes: Buffer) => this.onReport(bytes))
-    const drained = Promise.all(
-      [reports, stderr].map((stream) => new Promise((resolve) => stream.once('close', resolve))),
-    )
-    child.once('exit', (exitCode, signal) => {
-      // What it started goes with it, and then nothing holds its pipes open: all that it wrote can be read to the end.
-      this.exited = true
-      this.calls?.close()
-      killGroup(child)
-      lifeline.destroy()
-      commands.destroy()
-      void drained.then(() => this.onEnd(exitCode, signal))
+    this.loaded.catch(() => {})
+    this.loadTimer = setTimeout(() => this.kill('loadTime'), this.loadTimeoutMs)
+  }
+
+  private listen(): void {
+    listenToChild(this.channels, {
+      onNotStarted: (error) => this.onNotStarted(error),
+      onLine: (stream, text) => this.onNativeLine(stream, text),
+      onReport: (bytes) => this.onReport(bytes),
+      onExit: () => {
+        this.exited = true
+        this.calls?.close()
+      },
+      onEnd: (exitCode, signal, stderr) => this.onEnd(exitCode, signal, stderr),
     })
   }
 
-  private onNotStarted(error: Error): void {
-    if (this.channels.child.pid !== undefined) return
+  private onNotStarted(cause: Error): void {
     this.alive = false
     this.calls?.close()
     clearTimeout(this.loadTimer)
     this.rejectLoad(
-      new MeshError('ERR_MESH_INTERNAL', `no worker process can be started: ${error.message}`, {
-        cause: error,
+      new MeshError('ERR_MESH_INTERNAL', `no worker process can be started: ${cause.message}`, {
+        cause,
       }),
     )
     this.settleEnd()
   }
 
-  private onEnd(exitCode: number | null, signal: NodeJS.Signals | null): void {
+  private onEnd(exitCode: number | null, signal: NodeJS.Signals | null, stderr: string): void {
     this.alive = false
     clearTimeout(this.loadTimer)
-    const { dying, stderr, killed, memoryBytes } = this
+    const { dying, killed, memoryBytes } = this
     const death: Death = { exitCode, signal, dying, stderr, killed, memoryBytes }
     this.log.debug('worker ended', { pid: this.pid, exitCode, signal, killed })
     this.settleLoad({ ok: false, death })
@@ -333,7 +337,9 @@ export class WorkerProcess {
 
   private onLoaded(outcome: LoadOutcome): void {
     clearTimeout(this.loadTimer)
-    this.startupMs = performance.now() - this.startedAt
+    if (this.startupMs === 0) this.startupMs = performance.now() - this.startedAt
+    // One whose tasks cannot be loaded is of no more use.
+    this.isLoading = !outcome.ok
     this.settleLoad(outcome)
   }
 }

@@ -1,87 +1,27 @@
-import { planChunk } from './chunks.ts'
 import type { Core } from './core.ts'
-import { announce, cautiousSize, giveUp } from './deaths.ts'
+import { tellDependants } from './dependants.ts'
 import { flushIfLast, resultReady } from './done-queue.ts'
 import type { Chunk, JobRun } from './job-run.ts'
-import {
-  DEFAULT_REPLICAS,
-  EMPTY_CHUNK_RETRY_MS,
-  MAX_PLACING_BYTES,
-  MAX_PLACING_PER_SLOT,
-  START_EPOCH,
-} from './limits.ts'
+import { DEFAULT_REPLICAS, EMPTY_CHUNK_RETRY_MS, MAX_RETRY_MS } from './limits.ts'
 import { rendezvousOrder } from './rendezvous.ts'
 import type { EntryHash, PeerId, Range, ResultRef, SchedulerEvent } from './types.ts'
 
 type Event<T extends SchedulerEvent['type']> = Extract<SchedulerEvent, { type: T }>
-
-/** Gives every free slot a chunk, the jobs in turn, unless too much output waits for its keepers. */
-export function fillSlots(core: Core): void {
-  while (!core.stopping && core.freeSlots > 0) {
-    const run = nextRunnable(core)
-    if (run === undefined) return
-    startNext(core, run)
-  }
-}
-
-/** The keepers of this job's results are behind. Other jobs go on, as far as they have none waiting. */
-function keepersLag(core: Core, run: JobRun): boolean {
-  const much =
-    core.placing >= MAX_PLACING_PER_SLOT * core.self.slots || core.placingBytes >= MAX_PLACING_BYTES
-  return much && [...run.chunks.values()].some(({ state }) => state === 'placing')
-}
-
-function nextRunnable(core: Core): JobRun | undefined {
-  const { active } = core
-  for (let i = 0; i < active.length; i += 1) {
-    const at = (core.turn + i) % active.length
-    const run = active[at]!
-    if (run.todo.size > 0 && core.runnable(run) && !keepersLag(core, run)) {
-      core.turn = at + 1
-      return run
-    }
-  }
-  return undefined
-}
-
-function startNext(core: Core, run: JobRun): void {
-  const first = run.todo.first()!
-  const owner = run.fold.owners.at(first.lo)!
-  const most = cautiousSize(core, run, owner, first.lo)
-  if (most === undefined) {
-    giveUp(core, run, first.lo)
-    return
-  }
-  const plan = planChunk({
-    lo: first.lo,
-    end: Math.min(first.hi, owner.hi),
-    left: run.todo.size,
-    slots: core.self.slots,
-    perMs: run.rate.perMs,
-    contended: core.active.some(
-      (other) => other !== run && other.todo.size > 0 && core.runnable(other),
-    ),
-    chunkSize: run.fold.spec?.options.chunkSize,
-    launches: run.fold.spec?.task.kind === 'kernel',
-  })
-  const { lo } = first
-  const { budgetMs } = plan
-  const hi = Math.min(plan.hi, lo + most)
-  const afterWrite = owner.epoch >= START_EPOCH
-  if (afterWrite) announce(core, run, owner, lo, hi)
-  launch(core, run, { lo, hi, parent: owner.hash, budgetMs, afterWrite, speculative: false })
-}
 
 export interface Launch extends Range {
   readonly parent: EntryHash
   readonly budgetMs: number
   readonly afterWrite: boolean
   readonly speculative: boolean
+  /** Which try of its one item; 1 for the first, and for several items. */
+  readonly attempt: number
 }
 
 /** A free slot gets a chunk. */
 export function launch(core: Core, run: JobRun, what: Launch): void {
-  const { lo, hi, parent, budgetMs, afterWrite, speculative } = what
+  const { lo, hi, parent, budgetMs, afterWrite, speculative, attempt } = what
+  const { perMs } = run.meterAt(lo)
+  const workMs = perMs === undefined ? budgetMs : Math.min(budgetMs, (hi - lo) / perMs)
   const chunk: Chunk = {
     id: core.number(),
     lo,
@@ -97,13 +37,34 @@ export function launch(core: Core, run: JobRun, what: Launch): void {
     aborted: false,
     speculative,
     movedAt: core.now,
+    chargedMs: Number.isFinite(workMs) ? workMs : 0,
   }
   run.handOut(lo, hi)
+  run.bucket?.take(hi - lo)
+  run.turn.servedAt = core.now
+  core.turns.charge(run, chunk.chargedMs, core.now)
   run.chunks.set(chunk.id, chunk)
   core.chunkJobs.set(chunk.id, run)
   core.running += 1
   const { job } = run
-  core.emit({ type: 'startChunk', chunk: chunk.id, job, lo, hi, budgetMs, afterWrite, speculative })
+  core.emit({
+    type: 'startChunk',
+    chunk: chunk.id,
+    job,
+    lo,
+    hi,
+    budgetMs,
+    afterWrite,
+    speculative,
+    attempt,
+    ...nodeOf(run, lo),
+  })
+}
+
+/** Of a composition: the node of an item, as startChunk tells it. */
+function nodeOf(run: JobRun, item: number): { node?: number; nodeLo?: number } {
+  const node = run.gate?.nodeOf(item)
+  return node === undefined ? {} : { node, nodeLo: run.gate!.itemsOf(node).lo }
 }
 
 export function chunkProgressed(core: Core, event: Event<'chunkProgressed'>): void {
@@ -119,19 +80,20 @@ export function chunkEnded(core: Core, event: Event<'chunkEnded'>): void {
   const run = core.chunkJobs.get(event.chunk)
   const chunk = run?.chunks.get(event.chunk)
   if (run === undefined || chunk?.state !== 'running') return
-  core.running -= 1
+  slotFreed(core, run, chunk)
   chunk.reached = Math.max(chunk.lo, Math.min(event.reached, chunk.hi))
   chunk.failed = event.failed
   chunk.elapsedMs = event.elapsedMs
   chunk.outputBytes = event.outputBytes
-  if (chunk.reached < chunk.hi) run.giveBack(chunk.reached, chunk.hi)
+  run.bucket?.giveBack(chunk.hi - chunk.reached - (event.retry === undefined ? 0 : 1))
+  if (chunk.reached < chunk.hi) comeBack(core, run, chunk, event.retry)
   if (chunk.reached === chunk.lo) {
     drop(core, run, chunk)
-    if (!chunk.aborted) block(core, run, EMPTY_CHUNK_RETRY_MS)
+    if (!chunk.aborted && event.retry === undefined) block(core, run, EMPTY_CHUNK_RETRY_MS)
     flushIfLast(core, run)
     return
   }
-  run.rate.add(chunk.reached - chunk.lo, event.elapsedMs)
+  run.meterAt(chunk.lo).add(chunk.reached - chunk.lo, event.elapsedMs)
   if (run.ended) {
     if (event.inline === undefined) core.emit({ type: 'abortChunk', chunk: chunk.id })
     drop(core, run, chunk)
@@ -142,8 +104,44 @@ export function chunkEnded(core: Core, event: Event<'chunkEnded'>): void {
     chunk.state = 'placing'
     core.placing += 1
     core.placingBytes += chunk.outputBytes
-    core.emit({ type: 'placeResult', chunk: chunk.id, job: run.job, keepers: keepersOf(core, run) })
+    core.emit({
+      type: 'placeResult',
+      chunk: chunk.id,
+      job: run.job,
+      keepers: keepersOf(core, run, chunk),
+    })
   }
+}
+
+/** The items that a chunk did not finish are to be started again, or wait for their next try. */
+function comeBack(
+  core: Core,
+  run: JobRun,
+  { reached, hi, speculative, aborted }: Chunk,
+  retry: Event<'chunkEnded'>['retry'],
+): void {
+  const isOurs = run.fold.owners.at(reached)?.owner === core.self.session
+  const isOpen = !run.ended && !run.fold.final.has(reached)
+  if (retry === undefined || speculative || aborted || !isOurs || !isOpen) {
+    run.giveBack(reached, hi)
+    return
+  }
+  run.giveBack(reached + 1, hi)
+  const waitMs = Math.min(MAX_RETRY_MS, Math.max(0, retry.delayMs))
+  run.delay(reached, core.now + waitMs, Math.max(1, retry.attempt))
+  awaitRetry(core, run)
+}
+
+/** Looks again when the next item is to be tried again. */
+export function awaitRetry(core: Core, run: JobRun): void {
+  const at = run.delayed.nextAt
+  if (at !== undefined && at > core.now) core.arm('again', run, at)
+}
+
+/** What its job was charged for the slot's time is put right. */
+function slotFreed(core: Core, run: JobRun, chunk: Chunk): void {
+  core.running -= 1
+  core.turns.charge(run, core.now - chunk.startedAt - chunk.chargedMs, core.now)
 }
 
 /** placing -> its DONE is ready. */
@@ -164,7 +162,10 @@ export function chunkReturned(core: Core, event: Event<'chunkReturned'>): void {
   const run = core.chunkJobs.get(event.chunk)
   const chunk = run?.chunks.get(event.chunk)
   if (run === undefined || chunk === undefined) return
-  if (chunk.state === 'running') core.running -= 1
+  if (chunk.state === 'running') {
+    slotFreed(core, run, chunk)
+    run.bucket?.giveBack(chunk.hi - chunk.lo)
+  }
   const hi = chunk.state === 'running' ? chunk.hi : chunk.reached
   drop(core, run, chunk)
   const { lost } = event
@@ -173,9 +174,16 @@ export function chunkReturned(core: Core, event: Event<'chunkReturned'>): void {
     const ranges = [{ lo: chunk.lo, hi: Math.min(hi, lost.hi), code, message }]
     core.append(run, { type: 'fail', ranges })
     core.pushToAuthor(run)
+    tellDependants(core, run, ranges)
   }
   run.giveBack(chunk.lo, hi)
-  block(core, run, Math.max(0, event.retryMs))
+  const retryMs = Math.max(0, event.retryMs)
+  if (run.gate === undefined) block(core, run, retryMs)
+  else {
+    // Other items have other inputs; but all may lack the same thing, so there is no hot loop.
+    run.park(chunk.lo, hi, core.now + retryMs)
+    block(core, run, Math.min(retryMs, EMPTY_CHUNK_RETRY_MS))
+  }
   flushIfLast(core, run)
 }
 
@@ -219,9 +227,12 @@ function block(core: Core, run: JobRun, ms: number): void {
 }
 
 /** Results go to who asked for them while it is there; the other copies are here, and with the job's first live peers by rendezvous. */
-function keepersOf(core: Core, run: JobRun): PeerId[] {
+function keepersOf(core: Core, run: JobRun, { lo, reached }: Chunk): PeerId[] {
   const replicas = run.fold.spec?.options.replicas ?? DEFAULT_REPLICAS
   const { author } = run
+  if (run.gate !== undefined && run.gate.output.countIn(lo, reached) === 0) {
+    return inBetween(core, run, lo, replicas)
+  }
   const keepers = new Set<PeerId>()
   if (author !== undefined && core.isLive(author)) keepers.add(author)
   if (keepers.size < replicas) keepers.add(core.self.peer)
@@ -232,4 +243,18 @@ function keepersOf(core: Core, run: JobRun): PeerId[] {
     }
   }
   return [...keepers]
+}
+
+/** What only other items need stays where it was made, and with others that compute: its submitter does not ask for it. */
+function inBetween(core: Core, run: JobRun, item: number, replicas: number): PeerId[] {
+  const { author } = run
+  const others = [...core.peers.values()].filter(({ slots, peer }) => slots > 0 && peer !== author)
+  const key = `${run.job}${run.gate?.nodeOf(item)}`
+  const order = rendezvousOrder(
+    key,
+    others.map(({ peer }) => peer),
+  )
+  const keepers = [core.self.peer, ...order].slice(0, replicas)
+  const alone = keepers.length < replicas && author !== undefined && author !== core.self.peer
+  return alone && core.isLive(author) ? [...keepers, author] : keepers
 }

@@ -3,6 +3,7 @@ import { JobRun } from './job-run.ts'
 import type { Lease } from './leases.ts'
 import { DEFAULT_RTT_MS, LEASE_MS, PUBLISH_MS } from './limits.ts'
 import { powerFor } from './seeds.ts'
+import { priorityOf, Turns } from './turns.ts'
 import type {
   EntryBody,
   JobId,
@@ -23,6 +24,10 @@ export type TimerKind =
   | 'release'
   | 'reclaim'
   | 'seeds'
+  | 'start'
+  | 'limit'
+  | 'rate'
+  | 'again'
 /** These belong to no job. */
 export type LoneTimer = 'beat' | 'lease'
 
@@ -47,13 +52,19 @@ export class Core {
   /** False while this peer takes no work (its disk is full). */
   lending = true
   readonly jobs = new Map<JobId, JobRun>()
-  /** Jobs that are not over, in the order in which they get slots. */
+  /** Jobs that are not over. */
   readonly active: JobRun[] = []
+  /** How many of them there are of each priority. */
+  readonly priorities = new Map<number, number>()
   readonly chunkJobs = new Map<number, JobRun>()
   /** Earlier sessions of this peer. */
   readonly predecessors: Set<SessionId>
   /** Jobs whose fold moved in this call. */
   readonly touched = new Set<JobRun>()
+  /** Jobs that other peers left word for. */
+  readonly asked = new Set<JobRun>()
+  /** Jobs of which something is to be taken over in time. */
+  readonly unsettled = new Set<JobRun>()
   now = 0
   running = 0
   placing = 0
@@ -61,8 +72,12 @@ export class Core {
   stopping = false
   /** Of a STEAL, measured: a moving mean. */
   rttMs = DEFAULT_RTT_MS
-  /** Where in `active` the next chunk is looked for. */
-  turn = 0
+  /** Which job gets the next slot. */
+  readonly turns = new Turns()
+  /** Which job is asked for first the next time. */
+  seekTurn = 0
+  /** What is to be added to `now` for the mesh's wall clock; undefined: not known yet. */
+  clockOffsetMs: number | undefined
   /** Sessions that broke a rule in this call, with their peer where it is known. */
   readonly suspects = new Map<SessionId, PeerId | undefined>()
   private readonly makeFold: MakeFold
@@ -102,7 +117,8 @@ export class Core {
     const forked = (session: SessionId): void => {
       this.suspects.set(session, undefined)
     }
-    return new JobRun(job, this.self.session, accuse, forked, this.makeFold)
+    const turn = this.turns.newTurn(this.now)
+    return new JobRun(job, this.self.session, accuse, forked, turn, this.makeFold)
   }
 
   /** Writes an entry of this session, folds it in, and sees that it gets about. */
@@ -131,6 +147,12 @@ export class Core {
     if (author !== undefined && author !== this.self.peer && this.peers.has(author)) {
       this.emit({ type: 'push', to: author, job: run.job })
     }
+  }
+
+  /** Gossips what was not gossiped yet at that time, if not sooner. */
+  publishSoon(run: JobRun, at: number): void {
+    const due = this.dueAt(`publish|${run.job}`)
+    if (due === undefined || due > at) this.arm('publish', run, at)
   }
 
   publish(run: JobRun): void {
@@ -181,12 +203,24 @@ export class Core {
   // ------------------------------------------------------------ jobs in turn
 
   activate(run: JobRun): void {
-    if (!this.active.includes(run)) this.active.push(run)
+    if (this.active.includes(run)) return
+    this.active.push(run)
+    const priority = priorityOf(run)
+    run.countedPriority = priority
+    this.priorities.set(priority, (this.priorities.get(priority) ?? 0) + 1)
   }
 
   retire(run: JobRun): void {
     const i = this.active.indexOf(run)
-    if (i >= 0) this.active.splice(i, 1)
+    if (i < 0) return
+    this.active.splice(i, 1)
+    // A forked JOB may be gone by now, and its options with it.
+    const priority = run.countedPriority
+    const others = (this.priorities.get(priority) ?? 1) - 1
+    if (others > 0) this.priorities.set(priority, others)
+    else this.priorities.delete(priority)
+    this.unsettled.delete(run)
+    this.asked.delete(run)
   }
 
   /** 0 while it takes no work. */
@@ -199,15 +233,15 @@ export class Core {
     return !this.stopping && this.lending && this.self.slots > 0
   }
 
-  /** May start, or take, items of that job: it is not over, and needs nothing that this peer lacks. */
+  /** May start, or take, items of that job: it is not over, its time has come, and it needs nothing that this peer lacks. */
   runnable(run: JobRun): boolean {
-    return run.runnable(this.now) && this.fits(run)
+    return run.runnable(this.now) && run.begun && run.overLimitSince === undefined && this.fits(run)
   }
 
   /** This peer has what the job's task needs. */
   fits(run: JobRun): boolean {
     if (this.now < run.unfitUntil) return false
-    return this.self.slots === 0 || powerFor(this.self, run.fold.spec?.task) > 0
+    return this.self.slots === 0 || powerFor(this.self, run.fold.spec) > 0
   }
 
   isLive(peer: PeerId): boolean {

@@ -1,4 +1,5 @@
 import type { Core } from './core.ts'
+import { tellDependants } from './dependants.ts'
 import { flushDone } from './done-queue.ts'
 import type { JobRun } from './job-run.ts'
 import {
@@ -53,6 +54,7 @@ export function giveUp(core: Core, run: JobRun, item: number): void {
     ],
   })
   core.pushToAuthor(run)
+  tellDependants(core, run, [{ lo: item, hi: item + 1 }])
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Core } from './core.ts'
+import { isAwaited, tellDependants } from './dependants.ts'
 import type { JobRun } from './job-run.ts'
 import {
   DONE_HOLD_MS,
@@ -16,12 +17,13 @@ export function resultReady(core: Core, run: JobRun, range: DoneRange): void {
     flushDone(core, run)
   }
   const last = run.ready.at(-1)
-  const merged = last === undefined ? undefined : mergeInline(last, range)
+  const merged =
+    last === undefined || tellsApart(run, last, range) ? undefined : mergeInline(last, range)
   if (merged === undefined) run.ready.push(range)
   else run.ready[run.ready.length - 1] = merged
   run.readyBytes += bytes
   run.ownChunks += range.chunks
-  const holdMs = core.stopping ? 0 : holdFor(core, run)
+  const holdMs = core.stopping ? 0 : holdFor(core, run, range)
   if (holdMs > 0) core.armOnce('done', run, core.now + holdMs)
   else flushDone(core, run)
 }
@@ -43,6 +45,7 @@ export function flushDone(core: Core, run: JobRun): void {
     ranges.sort((a, b) => a.lo - b.lo)
     core.append(run, { type: 'done', ranges })
     core.pushToAuthor(run)
+    tellDependants(core, run, ranges)
     // An author that hears of this by gossip alone should not wait for the last of it.
     if (run.idle && run.author !== undefined && !core.isLive(run.author)) core.publish(run)
   }
@@ -53,10 +56,18 @@ export function flushDone(core: Core, run: JobRun): void {
  * How long a DONE may wait for company. Its values are on their keeper already; what waits is only the word of it. Waiting pays
  * for the entries that are not DONEs: over a run the log shall hold at most one entry a chunk.
  */
-function holdFor(core: Core, run: JobRun): number {
+function holdFor(core: Core, run: JobRun, range: DoneRange): number {
   if (run.idle) return 0
+  // A free slot here may go on with what this makes ready.
+  if (isAwaited(run, range)) return run.todo.size < core.freeSlots ? 0 : DONE_TICK_MS
   if (run.seq + 1 > DONE_TARGET * run.ownChunks) return DONE_HOLD_MS
   return core.self.slots > 1 ? DONE_TICK_MS : 0
+}
+
+/** How many items of a node failed is counted by ranges. */
+function tellsApart({ gate }: JobRun, a: DoneRange, b: DoneRange): boolean {
+  if (gate === undefined || a.failed + b.failed === 0) return false
+  return gate.nodeOf(a.lo) !== gate.nodeOf(b.hi - 1)
 }
 
 function inlineBytes(range: DoneRange): number {

@@ -1,3 +1,4 @@
+import { Controls, notController } from './controls.ts'
 import { IntervalMap } from './interval-map.ts'
 import { Ledger, type LedgerListener } from './ledger.ts'
 import { Marks, type StartMark } from './marks.ts'
@@ -12,6 +13,7 @@ import {
   ownerRules,
 } from './rules.ts'
 import type {
+  Cancellation,
   DoneRange,
   DoneSpan,
   Entry,
@@ -55,8 +57,6 @@ export class JobFold {
   jobEntry: (Entry & { body: { type: 'job' } }) | undefined
   grants = 0
   reclaims = 0
-  private cancelled = false
-  private lastPause: Entry | undefined
   private readonly entries = new Map<EntryHash, Entry>()
   private readonly claims = new Map<EntryHash, readonly Claim[]>()
   /** Entries by a parent that is not held yet, or that is not rooted. */
@@ -74,6 +74,7 @@ export class JobFold {
   /** The highest epoch that a RECLAIM that counts has made. */
   private maxEpoch = 0
   private readonly marks = new Marks()
+  private readonly controls = new Controls()
   private readonly ledger: Ledger
   private readonly listener: FoldListener
   private readonly readFork: ReadFork
@@ -101,6 +102,11 @@ export class JobFold {
   /** Items of each owner that are not final. */
   get openOf(): ReadonlyMap<SessionId, number> {
     return this.ledger.openOf
+  }
+
+  /** Items of each owner, final ones too. */
+  get ownedOf(): ReadonlyMap<SessionId, number> {
+    return this.ledger.ownedOf
   }
 
   get doneBy(): ReadonlyMap<PeerId, number> {
@@ -133,11 +139,21 @@ export class JobFold {
     return this.early.size
   }
 
-  /** "All items final" beats CANCEL. Of PAUSE and RESUME the one with the highest (seq, hash) holds. */
+  /** "All items final" beats CANCEL, and CANCEL beats PAUSE. */
   get state(): JobState {
     if (this.jobEntry !== undefined && this.final.size >= this.items) return 'finished'
-    if (this.cancelled) return 'cancelled'
-    return this.lastPause?.body.type === 'pause' ? 'paused' : 'running'
+    if (this.controls.cancellation !== undefined) return 'cancelled'
+    return this.controls.isPaused ? 'paused' : 'running'
+  }
+
+  /** Of the CANCELs the one with the smallest hash. */
+  get cancellation(): Cancellation | undefined {
+    return this.controls.cancellation
+  }
+
+  /** PAUSEs that no RESUME has ended. */
+  get pauses(): Iterable<EntryHash> {
+    return this.controls.pauses
   }
 
   entry(hash: EntryHash): Entry | undefined {
@@ -225,7 +241,7 @@ export class JobFold {
       return true
     }
     const items = entry.body.type === 'job' ? itemCount(entry.body.spec) : this.items
-    const wrong = malformed(entry, items)
+    const wrong = malformed(entry, items) ?? notController(entry, this.spec)
     this.entries.set(entry.hash, entry)
     if (wrong === undefined) this.take(entry)
     else this.leave(entry, wrong)
@@ -413,12 +429,9 @@ export class JobFold {
         this.marks.start(entry)
         return
       case 'cancel':
-        this.cancelled = true
-        return
       case 'pause':
       case 'resume':
-        if (this.lastPause === undefined || comesAfter(entry, this.lastPause))
-          this.lastPause = entry
+        this.controls.take(entry)
         return
       default:
         return
@@ -477,8 +490,7 @@ export class JobFold {
   private rebuild(): void {
     this.leaveOut()
     this.grants = this.reclaims = this.maxEpoch = 0
-    this.cancelled = false
-    this.lastPause = undefined
+    this.controls.clear()
     this.jobEntry = undefined
     this.lost.clear()
     this.marks.clear()
@@ -528,8 +540,4 @@ function movesOwnership({ body: { type } }: Entry): boolean {
 
 function itemsOf(entry: Entry): number {
   return entry.body.type === 'job' ? itemCount(entry.body.spec) : 0
-}
-
-function comesAfter(a: Entry, b: Entry): boolean {
-  return a.seq !== b.seq ? a.seq > b.seq : a.hash > b.hash
 }

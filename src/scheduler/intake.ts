@@ -1,5 +1,7 @@
 import { abortOvertaken } from './chunk-flow.ts'
 import type { Core } from './core.ts'
+import { askForPlan } from './dependants.ts'
+import { reviewLimits, watchClock } from './job-clock.ts'
 import type { JobRun } from './job-run.ts'
 import { adoptOwners } from './leases.ts'
 import {
@@ -12,10 +14,23 @@ import {
 } from './limits.ts'
 import { noteProgress } from './reclaim.ts'
 import { NOBODY } from './rules.ts'
+import { endBackoff } from './thief.ts'
 import type { Entry, JobId } from './types.ts'
 
 /** Timers that mean nothing once a job is over. */
-const ENDED_TIMERS = ['done', 'steal', 'idle', 'retry', 'release', 'reclaim', 'seeds'] as const
+const ENDED_TIMERS = [
+  'done',
+  'steal',
+  'idle',
+  'retry',
+  'release',
+  'reclaim',
+  'seeds',
+  'start',
+  'limit',
+  'rate',
+  'again',
+] as const
 
 /** Where entries come in: finds or makes the job's run, and follows a job from unknown -> running -> ended -> forgotten. */
 export class Intake {
@@ -75,19 +90,25 @@ export class Intake {
     this.orphans.delete(run.job)
     this.core.jobs.set(run.job, run)
     this.core.activate(run)
+    askForPlan(this.core, run)
+    run.knownSince = this.core.now
+    watchClock(this.core, run)
   }
 
   /** running <-> ended, as the fold says; LOST can reopen a job. */
   review(run: JobRun): void {
     const { core } = this
     if (run.fold.jobEntry === undefined) return
+    if (this.core.jobs.has(run.job)) reviewLimits(core, run)
     const { state } = run.fold
     const over = state === 'finished' || state === 'cancelled'
+    if (!over) this.notePause(run, state === 'paused')
     if (over === run.ended) return
     run.ended = over
     if (!over) {
       this.told.delete(run)
       core.activate(run)
+      askForPlan(core, run)
       return
     }
     core.retire(run)
@@ -97,11 +118,24 @@ export class Intake {
     run.thief.asked = undefined
     run.thief.backingOff = 'no'
     run.lifelines.clear()
+    run.endDelays(0, run.fold.items)
     for (const { lo, hi } of run.ready) run.giveBack(lo, hi)
     run.ready = []
     run.readyBytes = 0
     abortOvertaken(core, run)
     core.publish(run)
+  }
+
+  /** running <-> paused. */
+  private notePause(run: JobRun, paused: boolean): void {
+    if (run.paused === paused) return
+    run.paused = paused
+    // Nothing is gathered while it stands; and nobody could work, or give work.
+    run.bucket = undefined
+    if (paused) return
+    run.progressAt.clear()
+    run.emptyAnswers.clear()
+    endBackoff(this.core, run)
   }
 
   announce(run: JobRun): void {

@@ -1,8 +1,13 @@
 import { RateMeter } from './chunks.ts'
+import { DelayedItems } from './delayed.ts'
 import { type FoldListener, JobFold, type MakeFold } from './fold.ts'
+import { Gate } from './gate.ts'
 import { BACKOFF_MIN_MS } from './limits.ts'
+import type { NodeOptions, Plan } from './plan.ts'
 import { RangeSet } from './range-set.ts'
+import type { TokenBucket } from './rate.ts'
 import { grainOf } from './rules.ts'
+import type { Turn } from './turns.ts'
 import {
   type DoneRange,
   type Entry,
@@ -35,6 +40,8 @@ export interface Chunk {
   readonly speculative: boolean
   /** When `reached` moved last. */
   movedAt: number
+  /** Slot time that its job was charged for it, ms. */
+  chargedMs: number
 }
 
 export interface OutstandingSteal {
@@ -77,12 +84,44 @@ export interface SlowChunk extends Range {
 export class JobRun implements FoldListener {
   readonly job: JobId
   readonly fold: JobFold
-  /** Owned by this session, not final, not handed out. */
+  /** Owned by this session, not final, not handed out, and ready. */
   readonly todo = new RangeSet()
+  /** The same, but what they need is not final: items of compositions. */
+  readonly waiting = new RangeSet()
+  /** Ready items of a composition whose inputs could not be had just now: they are tried again then, and others meanwhile. */
+  readonly parked = new RangeSet()
+  parkedUntil = 0
+  /** Of a composition whose plan is here. */
+  gate: Gate | undefined
+  /** The plan of the composition makes no sense: what this session owns FAILs so. */
+  planFault: { readonly code: string; readonly message: string } | undefined
   /** Handed out, being placed, or waiting for its DONE to be written. */
   readonly busy = new RangeSet()
+  /** Of the busy ones those that threw, and wait for their next try. */
+  readonly delayed = new DelayedItems()
   readonly chunks = new Map<number, Chunk>()
-  readonly rate = new RateMeter()
+  readonly turn: Turn
+  /** By which it is counted among the jobs that are not over. */
+  countedPriority = 0
+  /** When its JOB came, or was taken up. */
+  knownSince = 0
+  paused = false
+  /** Its time has come. */
+  begun = false
+  /** Its time is up, or too much of it failed, since then: nothing starts. */
+  overLimitSince: number | undefined
+  /** Of a job with a rate limit, while it runs. */
+  bucket: TokenBucket | undefined
+  knownRate:
+    | {
+        readonly perMs: number
+        readonly entries: number
+        readonly ended: number
+        readonly at: number
+      }
+    | undefined
+  /** By what is run: 0, or the node's kind (`kindOf`). */
+  private readonly meters = new Map<number | string, RateMeter>()
   readonly thief: ThiefState = {
     asked: undefined,
     empties: 0,
@@ -142,9 +181,11 @@ export class JobRun implements FoldListener {
     session: SessionId,
     accuse: (author: PeerId, session: SessionId, reason: string) => void,
     forked: (session: SessionId) => void,
+    turn: Turn,
     makeFold: MakeFold = (id, listener) => new JobFold(id, listener),
   ) {
     this.job = job
+    this.turn = turn
     this.session = session
     this.accuse = accuse
     this.tellForked = forked
@@ -159,11 +200,102 @@ export class JobRun implements FoldListener {
     return this.fold.spec === undefined ? 1 : grainOf(this.fold.spec)
   }
 
+  get isGraph(): boolean {
+    return this.fold.spec?.task.kind === 'graph'
+  }
+
+  /** How fast the items at `item` are run here; nodes with the same steps share it. */
+  meterAt(item: number): RateMeter {
+    const kind = this.gate === undefined ? 0 : kindOf(this.gate.plan, this.gate.nodeOf(item))
+    let meter = this.meters.get(kind)
+    if (meter === undefined) this.meters.set(kind, (meter = new RateMeter()))
+    return meter
+  }
+
+  /** The same of what comes next, or runs. */
+  get rate(): RateMeter {
+    if (this.gate === undefined) return this.meterAt(0)
+    const next = this.todo.first()?.lo ?? this.chunks.values().next().value?.lo
+    return next === undefined ? new RateMeter() : this.meterAt(next)
+  }
+
+  /** Of a composition whose next items are of a kind that is new here: how fast the first chunk of them goes, per ms. */
+  glimpse(now: number): number | undefined {
+    const next = this.todo.first()
+    if (this.gate === undefined || next === undefined) return undefined
+    const meter = this.meterAt(next.lo)
+    for (const { state, lo, reached, startedAt, movedAt } of this.chunks.values()) {
+      if (state !== 'running' || reached === lo || this.meterAt(lo) !== meter) continue
+      return (reached - lo) / Math.max(1, Math.min(now, movedAt) - startedAt)
+    }
+    return undefined
+  }
+
+  /** Items per chunk where the job, or the node of `item`, fixes it. */
+  chunkSizeAt(item: number): number | undefined {
+    return this.optionsAt(item)?.chunkSize ?? this.fold.spec?.options.chunkSize
+  }
+
+  /** An idle peer may copy what is slow elsewhere. */
+  speculates(item: number): boolean {
+    return (this.optionsAt(item)?.speculate ?? this.fold.spec?.options.speculate) !== false
+  }
+
+  private optionsAt(item: number): NodeOptions | undefined {
+    return this.gate?.plan.nodes[this.gate.nodeOf(item)]?.options
+  }
+
+  /** May start as far as what they need goes, and are of one node. */
+  mayRun(lo: number, hi: number): boolean {
+    if (!this.isGraph) return true
+    const { gate } = this
+    if (gate === undefined || gate.ready.countIn(lo, hi) < hi - lo) return false
+    return gate.nodeOf(lo) === gate.nodeOf(hi - 1)
+  }
+
+  /** The plan of this composition is known: it has passed planFault(). */
+  usePlan(plan: Plan): void {
+    if (this.gate !== undefined) return
+    this.gate = new Gate(plan)
+    this.gate.rebuild(this.fold.final.ranges())
+    this.open(this.gate.ready.ranges())
+  }
+
+  /** What this session owns and has not handed out, ready or not. */
+  *unstarted(): Iterable<Range> {
+    yield* this.todo.ranges()
+    yield* this.waiting.ranges()
+    yield* this.parked.ranges()
+  }
+
+  /** Items of `unstarted`. */
+  get held(): number {
+    return this.todo.size + this.waiting.size + this.parked.size
+  }
+
+  /** todo -> parked. All that are parked are tried again when the first of them is. */
+  park(lo: number, hi: number, until: number): void {
+    if (this.parked.size === 0) this.parkedUntil = until
+    for (const part of this.todo.within(lo, hi)) {
+      this.todo.remove(part.lo, part.hi)
+      this.parked.add(part.lo, part.hi)
+    }
+  }
+
+  /** parked -> todo */
+  unpark(): void {
+    const parked = [...this.parked.ranges()]
+    this.parked.clear()
+    for (const { lo, hi } of parked) this.reclaimLocal(lo, hi)
+  }
+
   /** May start chunks here now. */
   runnable(now: number): boolean {
     return (
       !this.ended &&
       now >= this.blockedUntil &&
+      // Without its plan nobody knows what may start.
+      (!this.isGraph || this.gate !== undefined || this.planFault !== undefined) &&
       this.fold.state === 'running' &&
       this.fold.cutSeq(this.session) === undefined
     )
@@ -192,7 +324,7 @@ export class JobRun implements FoldListener {
   }
 
   handOut(lo: number, hi: number): void {
-    this.todo.remove(lo, hi)
+    this.drop(lo, hi)
     this.busy.add(lo, hi)
   }
 
@@ -200,6 +332,16 @@ export class JobRun implements FoldListener {
   giveBack(lo: number, hi: number): void {
     this.busy.remove(lo, hi)
     this.reclaimLocal(lo, hi)
+  }
+
+  /** A handed-out item waits for its next try. */
+  delay(item: number, at: number, attempt: number): void {
+    this.delayed.add({ item, at, attempt })
+  }
+
+  /** Its items wait no longer; who runs them next counts their tries from the first. */
+  endDelays(lo: number, hi: number): void {
+    for (const item of this.delayed.remove(lo, hi)) this.giveBack(item, item + 1)
   }
 
   /** Own entry or not, after the fold took it: follow this session's own feed. */
@@ -211,7 +353,8 @@ export class JobRun implements FoldListener {
 
   ownerChanged(lo: number, hi: number, owner: SessionId): void {
     if (owner !== this.session) {
-      this.todo.remove(lo, hi)
+      this.drop(lo, hi)
+      this.endDelays(lo, hi)
       return
     }
     this.addOpen(lo, hi)
@@ -221,12 +364,17 @@ export class JobRun implements FoldListener {
   }
 
   finalChanged(lo: number, hi: number): void {
-    this.todo.remove(lo, hi)
+    this.drop(lo, hi)
+    this.endDelays(lo, hi)
     if (this.chunks.size > 0) this.overtaken = true
+    if (this.gate !== undefined) this.open(this.gate.finalChanged(lo, hi))
   }
 
   rebuilt(): void {
     this.todo.clear()
+    this.waiting.clear()
+    this.parked.clear()
+    this.gate?.rebuild(this.fold.final.ranges())
     this.reclaimLocal(0, this.fold.items)
     this.overtaken = true
   }
@@ -237,6 +385,12 @@ export class JobRun implements FoldListener {
 
   forked(session: SessionId): void {
     this.tellForked(session)
+  }
+
+  private drop(lo: number, hi: number): void {
+    this.todo.remove(lo, hi)
+    this.waiting.remove(lo, hi)
+    this.parked.remove(lo, hi)
   }
 
   private reclaimLocal(lo: number, hi: number): void {
@@ -250,7 +404,36 @@ export class JobRun implements FoldListener {
 
   private addOpen(lo: number, hi: number): void {
     for (const open of this.fold.final.missing(lo, hi)) {
-      for (const free of this.busy.missing(open.lo, open.hi)) this.todo.add(free.lo, free.hi)
+      for (const free of this.busy.missing(open.lo, open.hi)) this.addFree(free)
     }
   }
+
+  private addFree({ lo, hi }: Range): void {
+    if (!this.isGraph) {
+      this.todo.add(lo, hi)
+      return
+    }
+    const ready = this.gate?.ready
+    for (const part of ready?.within(lo, hi) ?? []) this.todo.add(part.lo, part.hi)
+    for (const part of ready?.missing(lo, hi) ?? [{ lo, hi }]) this.waiting.add(part.lo, part.hi)
+  }
+
+  /** waiting -> todo; what others own is worth a STEAL. */
+  private open(ready: Iterable<Range>): void {
+    for (const { lo, hi } of ready) {
+      this.thief.refreshed = true
+      this.thief.backoffMs = BACKOFF_MIN_MS
+      for (const part of this.waiting.within(lo, hi)) {
+        this.waiting.remove(part.lo, part.hi)
+        this.todo.add(part.lo, part.hi)
+      }
+    }
+  }
+}
+
+/** Nodes that run the same tasks are equally fast; what their bound arguments are does not count. */
+function kindOf(plan: Plan, node: number): string {
+  const { steps, combine } = plan.nodes[node]!
+  const tasks = steps.map(({ task }) => task).join()
+  return combine === undefined ? tasks : `${tasks}+${combine.step.task}x${combine.grain}`
 }

@@ -30,6 +30,8 @@ export class Ledger {
   readonly final = new RangeSet()
   /** Items of each owner that are not final. */
   readonly openOf = new Map<SessionId, number>()
+  /** Items of each owner, final ones too. */
+  readonly ownedOf = new Map<SessionId, number>()
   readonly doneBy = new Map<PeerId, number>()
   chunks = 0
   /** Items that FAIL entries name; DONE beats them. */
@@ -59,8 +61,12 @@ export class Ledger {
       const result = this.owners.join({ lo, hi, epoch, hop, hash: entry.hash, owner })
       for (const part of result.changed) {
         const open = part.hi - part.lo - this.final.countIn(part.lo, part.hi)
-        if (part.before !== undefined) count(this.openOf, part.before.owner, -open)
+        if (part.before !== undefined) {
+          count(this.openOf, part.before.owner, -open)
+          count(this.ownedOf, part.before.owner, part.lo - part.hi)
+        }
         count(this.openOf, owner, open)
+        count(this.ownedOf, owner, part.hi - part.lo)
         this.listener.ownerChanged(part.lo, part.hi, owner)
       }
       this.diff.owners(result)
@@ -105,6 +111,7 @@ export class Ledger {
     this.final.clear()
     this.failedRanges.clear()
     this.openOf.clear()
+    this.ownedOf.clear()
     this.doneBy.clear()
     this.chunks = this.doneFailed = 0
     refill()

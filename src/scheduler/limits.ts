@@ -44,6 +44,8 @@ export const STEAL_TRIES = 3
 export const MAX_LIFELINES_SENT = 3
 export const BACKOFF_MIN_MS = 250
 export const BACKOFF_MAX_MS = 5_000
+/** With so many jobs that are not over that is how long; with twice as many it is twice as long. */
+export const BACKOFF_JOBS = 200
 /** A peer that answered empty is not asked again for this long; under BACKOFF_MIN_MS, so that a lone neighbour is asked each time. */
 export const DRY_MS = 200
 /** Work for less than two round trips (the first asked may have nothing) and this much more is left here: time to steal. */
@@ -147,3 +149,57 @@ export const DEATH_SPLIT = 16
 
 /** Peers that hold a result when the job does not say. */
 export const DEFAULT_REPLICAS = 2
+
+/** Priority of a job that does not say, of 0 to 9. */
+export const DEFAULT_PRIORITY = 5
+/** Jobs that had less worker time than this are alike; then less than twice as much, and so on: they take turns for longer and longer. */
+export const ATTAINED_BUCKET_MS = 50
+/** Worker time counts half after so long: two long jobs share the slots in the end, whenever they came. */
+export const ATTAINED_HALF_MS = 60_000
+/** A new job of so few items may go before its submitter's turn, as long as that is so little ahead of the others. */
+export const SHORT_JOB_ITEMS = 8
+export const SHORT_JOB_CREDIT_MS = 250
+/** Every so many turns of a submitter are for its job that waits longest: none starves, and a short one waits a turn more at most. */
+export const OLDEST_EVERY = 8
+/** Submitters whose worker time is remembered; beyond, those that are not ahead of the others are forgotten. */
+export const MAX_SUBMITTERS = 1_024
+/** STEALs on their way at a time, per slot, and at least so many in all: with a thousand jobs not one for each. */
+export const MAX_ASKS_PER_SLOT = 2
+export const MIN_ASKS = 4
+
+/** Peers that hear directly that a job was cancelled, paused or resumed; the others by gossip, at once. */
+export const MAX_CONTROL_PUSHES = 64
+/** Rank r of the controllers that may end a job for its limits waits r times so long, up to the last rank. */
+export const LIMIT_RANK_MS = 1_000
+export const MAX_LIMIT_RANK = 8
+/** A mesh's clock that moves less is left: timers are not set anew for it. */
+export const CLOCK_SLACK_MS = 20
+
+/** Idle tokens of a rate limit pile up to what comes in so long. */
+export const RATE_BURST_MS = 1_000
+/** So much is gathered before a chunk starts: its fixed costs are under 1 %, and the rate is even enough. */
+export const RATE_TICK_MS = 200
+/** A peer's part of the rate is reckoned anew after so long, if nothing changed it sooner. */
+export const RATE_LOOK_MS = 1_000
+
+/** Items of a job that wait for their next try here; with more, nothing else of it starts. About 100 bytes each. */
+export const MAX_DELAYED_ITEMS = 4_096
+/** The longest wait for a next try. */
+export const MAX_RETRY_MS = 7 * 24 * 3_600_000
+
+/** A node of a composition with so many items a slot is seeded to all peers; smaller ones go to one or a few. */
+export const SEED_SPLIT_FACTOR = 2
+/** Peers that hear directly of one DONE that their items wait for; the others hear of it by gossip, published so soon. */
+export const MAX_DEPENDANT_PUSHES = 16
+export const PUBLISH_SOON_MS = 50
+/** Ranges in one FAIL (each with its code and message: 12 of the longest fit 16 KiB). */
+export const MAX_FAIL_RANGES = 12
+
+/** Nodes of a composition: each costs some hundred bytes of memory on every peer of the job. */
+export const MAX_PLAN_NODES = 65_536
+/** Tasks that a composition names: each is a bundle that a worker loads. */
+export const MAX_PLAN_TASKS = 4_096
+/** Steps, ranges, arguments and shapes of all nodes of a composition together. */
+export const MAX_PLAN_PARTS = 1_048_576
+/** Shapes within shapes. */
+export const MAX_SHAPE_DEPTH = 64

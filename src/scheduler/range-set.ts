@@ -111,6 +111,12 @@ export class RangeSet {
     return gaps
   }
 
+  /** The first part of the set at or after an item. */
+  next(item: number): Range | undefined {
+    const i = this.firstEndingAfter(item)
+    return i < this.los.length ? { lo: Math.max(this.los[i]!, item), hi: this.his[i]! } : undefined
+  }
+
   first(): Range | undefined {
     return this.los.length === 0 ? undefined : { lo: this.los[0]!, hi: this.his[0]! }
   }

@@ -1,4 +1,5 @@
 import type { Core } from './core.ts'
+import { readyOwners } from './dependants.ts'
 import type { JobRun } from './job-run.ts'
 import {
   MAX_GRANT_RANGES,
@@ -39,6 +40,11 @@ export function reclaimOwn(core: Core, run: JobRun): void {
   if (core.stopping || !core.lending || run.ended || !openOfAny(run, core.predecessors)) return
   if (isCatchingUp(core, run)) return
   reclaimAll(core, run, (span) => core.predecessors.has(span.owner))
+}
+
+/** Items are nobody's, or of an earlier session of this peer: it is looked at again with each event. */
+export function hasLeftovers(core: Core, run: JobRun): boolean {
+  return run.fold.openItems(NOBODY) > 0 || openOfAny(run, core.predecessors)
 }
 
 /** Others may have taken, and finished, what the store of this peer says is its own. */
@@ -84,7 +90,7 @@ export function reclaimReleased(core: Core, run: JobRun): void {
 function rankFor(core: Core, run: JobRun, key: string, except?: PeerId): number {
   const eligible: PeerId[] = []
   for (const facts of core.peers.values()) {
-    if (powerFor(facts, run.fold.spec?.task) > 0 && facts.peer !== except) eligible.push(facts.peer)
+    if (powerFor(facts, run.fold.spec) > 0 && facts.peer !== except) eligible.push(facts.peer)
   }
   return rendezvousRank(key, core.self.peer, eligible)
 }
@@ -164,10 +170,10 @@ function takePieces(core: Core, run: JobRun, due: readonly DuePiece[], share: nu
 
 /** This peer's part of `items`, by slots × speed among the live. */
 function shareOf(core: Core, run: JobRun, items: number): number {
-  const task = run.fold.spec?.task
-  const own = powerFor(core.self, task)
+  const { spec } = run.fold
+  const own = powerFor(core.self, spec)
   let all = own
-  for (const facts of core.peers.values()) all += powerFor(facts, task)
+  for (const facts of core.peers.values()) all += powerFor(facts, spec)
   return Math.max(1, Math.ceil((items * own) / all))
 }
 
@@ -237,9 +243,11 @@ function* piecesOf(run: JobRun, span: OwnerSpan): Iterable<Range & { readonly in
  */
 export function noteStalled(core: Core, run: JobRun): void {
   const limitMs = STALL_LEASE_FACTOR * core.leaseMs
+  // On what waits for other items nobody can work.
+  const able = run.isGraph ? readyOwners(run) : undefined
   for (const [session, open] of run.fold.openOf) {
     if (open === 0 || session === core.self.session || session === NOBODY) continue
-    const since = run.progressAt.get(session)
+    const since = able?.has(session) === false ? undefined : run.progressAt.get(session)
     if (since === undefined) run.progressAt.set(session, core.now)
     else if (core.now - since > limitMs && core.now >= core.listenUntil) {
       const empty = run.emptyAnswers.get(session) ?? 0
@@ -332,9 +340,11 @@ function writeReclaim(core: Core, run: JobRun, ranges: readonly ReclaimedRange[]
 
 /** This peer stops, or takes no work for now: what it has not started is nobody's from now on, and the others are told at once. */
 export function releaseAll(core: Core, run: JobRun): void {
-  if (run.ended || run.todo.size === 0) return
+  if (run.ended) return
+  run.endDelays(0, run.fold.items)
+  if (run.held === 0) return
   const ranges: GrantedRange[] = []
-  for (const { lo, hi } of run.todo.ranges()) ranges.push(...parts(run, lo, hi))
+  for (const { lo, hi } of run.unstarted()) ranges.push(...parts(run, lo, hi))
   for (let i = 0; i < ranges.length; i += MAX_GRANT_RANGES) {
     core.append(run, { type: 'release', ranges: ranges.slice(i, i + MAX_GRANT_RANGES) })
   }

@@ -48,7 +48,8 @@ export function itemCount(spec: JobSpec): number {
 
 /** Grants, releases and chunks of a job with a fixed chunk size end on multiples of this. */
 export function grainOf(spec: JobSpec): number {
-  return spec.options.chunkSize ?? 1
+  // Of a composition the sizes of chunks count from the first item of each node.
+  return spec.task.kind === 'graph' ? 1 : (spec.options.chunkSize ?? 1)
 }
 
 /** The ranges an entry's body names; undefined for a body that names none. */

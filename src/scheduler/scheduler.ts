@@ -1,15 +1,17 @@
 import {
   abortOvertaken,
+  awaitRetry,
   chunkEnded,
   chunkPlaced,
   chunkProgressed,
   chunkReturned,
-  fillSlots,
 } from './chunk-flow.ts'
 import { Core, type TimerKind } from './core.ts'
+import { failUnplanned, isNeeded, planInvalid, planLoaded, usePlan } from './dependants.ts'
 import { flushDone } from './done-queue.ts'
 import type { MakeFold } from './fold.ts'
 import { Intake } from './intake.ts'
+import { clockSet, reviewLimits, submissionTime, watchClock } from './job-clock.ts'
 import type { JobRun } from './job-run.ts'
 import {
   adoptOwners,
@@ -26,15 +28,19 @@ import {
   suspected,
 } from './leases.ts'
 import { HEARTBEAT_MS, MAX_GRANT_RANGES, MAX_SEEDS, SEED_ACK_MS } from './limits.ts'
+import { planSeeds } from './plan-seeds.ts'
 import { viewOf } from './read-model.ts'
-import { reclaimOwn, reclaimReleased, releaseAll, remindSeeds } from './reclaim.ts'
+import { hasLeftovers, reclaimOwn, reclaimReleased, releaseAll, remindSeeds } from './reclaim.ts'
 import { grainOf, itemCount } from './rules.ts'
-import { seedGrants } from './seeds.ts'
+import { powerFor, seedGrants } from './seeds.ts'
+import { fillSlots } from './slots.ts'
+import { cancelled, paused, resumed } from './steer.ts'
 import { endBackoff, seekWork, stealAnswered, stealTimedOut } from './thief.ts'
 import type {
   DoneSpan,
   FailedSpan,
   JobId,
+  JobSpec,
   JobView,
   Liveness,
   PeerFacts,
@@ -83,12 +89,19 @@ export class Scheduler implements SchedulerCore {
         const run = core.jobs.get(job)
         if (run === undefined || run.ended) return
         run.unfitUntil = core.now + ms
+        core.touched.add(run)
         core.arm('release', run, run.unfitUntil)
       },
       gpuFound: ({ kernelSpeed }) => {
         core.self = { ...core.self, kernelSpeed }
       },
       submitted: (event) => this.submitted(event),
+      planLoaded: (event) => planLoaded(core, event),
+      planInvalid: (event) => planInvalid(core, event),
+      cancelled: (event) => cancelled(core, event),
+      paused: (event) => paused(core, event),
+      resumed: (event) => resumed(core, event),
+      clockSet: (event) => clockSet(core, event),
       entriesReceived: ({ entries, from }) => {
         if (from !== undefined) noteLife(core, from)
         intake.received(entries)
@@ -121,11 +134,17 @@ export class Scheduler implements SchedulerCore {
       // A timer may fire a little early by the clock that stamps events.
       retry: (run) => {
         run.blockedUntil = 0
+        if (core.now >= run.parkedUntil) run.unpark()
+        else if (run.parked.size > 0) core.arm('retry', run, run.parkedUntil)
       },
       // The time itself is what was waited for: settle() looks again.
       release: () => undefined,
       reclaim: (run) => endBackoff(core, run),
       seeds: (run) => remindSeeds(core, run),
+      start: (run) => watchClock(core, run),
+      limit: (run) => reviewLimits(core, run),
+      rate: () => undefined,
+      again: (run) => awaitRetry(core, run),
     }
   }
 
@@ -204,11 +223,15 @@ export class Scheduler implements SchedulerCore {
     const { job, spec } = event
     if (core.jobs.has(job)) return
     const peers = [...core.peers.values()]
+    const busy = core.self.slots > 0 && core.freeSlots === 0 ? core.config.random : undefined
     const seeds = core.stopping
       ? []
-      : seedGrants(itemCount(spec), grainOf(spec), core.self, peers, spec.task)
+      : event.plan === undefined
+        ? seedGrants(itemCount(spec), grainOf(spec), core.self, peers, spec, busy)
+        : planSeeds(event.plan, ...this.eligible(spec))
     const run = this.intake.create(job)
-    core.append(run, { type: 'job', spec, at: Math.max(0, Math.round(event.at)), seeds })
+    core.append(run, { type: 'job', spec, at: submissionTime(core, event), seeds })
+    if (event.plan !== undefined) usePlan(core, run, event.plan)
     this.intake.adopted(run)
     const seeded = new Set(seeds.map((seed) => seed.to))
     for (const session of seeded) if (session !== core.self.session) run.unacked.add(session)
@@ -219,6 +242,13 @@ export class Scheduler implements SchedulerCore {
       core.emit({ type: 'push', to: peer, job })
     }
     core.publish(run)
+  }
+
+  /** This peer, and those connected, as far as they have what the job requires. */
+  private eligible(spec: JobSpec): [self: PeerFacts, peers: PeerFacts[]] {
+    const { self, peers } = this.core
+    const isEligible = (facts: PeerFacts): boolean => powerFor(facts, spec) > 0
+    return [isEligible(self) ? self : { ...self, slots: 0 }, [...peers.values()].filter(isEligible)]
   }
 
   private stop(): void {
@@ -238,10 +268,13 @@ export class Scheduler implements SchedulerCore {
       if (!run.ended && core.dueAt('lease') === undefined) adoptOwners(core, run)
     }
     this.dropSuspects()
-    for (const run of [...core.active]) {
+    for (const run of this.toSettle()) {
       if (core.stopping || !core.lending || core.now < run.unfitUntil) releaseAll(core, run)
       reclaimOwn(core, run)
       reclaimReleased(core, run)
+      failUnplanned(core, run)
+      if (hasLeftovers(core, run)) core.unsettled.add(run)
+      else core.unsettled.delete(run)
     }
     fillSlots(core)
     serveLifelines(core)
@@ -257,6 +290,14 @@ export class Scheduler implements SchedulerCore {
       this.intake.announce(run)
     }
     core.touched.clear()
+  }
+
+  /** Jobs that this event, or those before it, left something to do of; there may be a thousand others. */
+  private toSettle(): JobRun[] {
+    const { core } = this
+    if (core.stopping || !core.lending) return [...core.active]
+    const runs = new Set([...core.touched, ...core.unsettled])
+    return [...runs].filter((run) => !run.ended && core.jobs.get(run.job) === run)
   }
 
   /** Whoever broke a rule is not waited for, nor asked, any more. */
@@ -293,6 +334,12 @@ export class Scheduler implements SchedulerCore {
 
   liveness(peer: PeerId): Liveness {
     return livenessOf(this.core, peer)
+  }
+
+  /** Whether the values of items lo..hi-1 are still of use; not those that only finished items of a composition were computed from. */
+  isNeeded(job: JobId, lo: number, hi: number): boolean {
+    const run = this.core.jobs.get(job)
+    return run === undefined || isNeeded(run, { lo, hi })
   }
 
   /** Whether a STEAL of this peer waits for its answer: a peer that leaves waits for it, since a GRANT may be on its way. */

@@ -8,6 +8,7 @@ import {
   SPECULATE_MIN_MS,
   SPECULATE_UNKNOWN_MS,
 } from './limits.ts'
+import { rateLimit } from './rate.ts'
 import { rendezvousRank } from './rendezvous.ts'
 import { type RunningChunk, type SessionId, ZERO_HASH } from './types.ts'
 
@@ -21,7 +22,8 @@ export function noteSlow(
   const { thief, fold } = run
   thief.slow = thief.slow.filter((chunk) => chunk.session !== session)
   for (const { lo, hi, ageMs } of running) {
-    if (!(lo >= 0 && lo < hi && hi <= fold.items) || !(ageMs >= 0)) continue
+    // Age 0: it is work, but none to copy (its output is on its way, it waits for its next try, or for a rate limit).
+    if (!(lo >= 0 && lo < hi && hi <= fold.items) || !(ageMs > 0)) continue
     thief.slow.push({ lo, hi, session, startedAt: core.now - ageMs })
   }
   if (thief.slow.length > MAX_SLOW_CHUNKS) thief.slow.splice(0, thief.slow.length - MAX_SLOW_CHUNKS)
@@ -34,13 +36,15 @@ export function noteSlow(
 export function speculate(core: Core, run: JobRun): boolean {
   const { thief, fold } = run
   if (!core.willing || core.freeSlots === 0 || !core.runnable(run)) return false
-  if (fold.spec?.options.speculate === false) return false
-  const perMs = run.rate.perMs
+  // A copy is a start that a rate limit does not allow for.
+  if (rateLimit(run) !== undefined) return false
   let best: { lo: number; hi: number; over: number } | undefined
   for (const { lo, hi, startedAt, session } of thief.slow) {
     if (core.ended.has(session) || fold.final.countIn(lo, hi) > 0) continue
+    if (!run.speculates(lo) || !run.mayRun(lo, hi)) continue
     if (run.busy.missing(lo, hi).length === 0) continue
     const ageMs = core.now - startedAt
+    const { perMs } = run.meterAt(lo)
     const hereMs = perMs === undefined ? SPECULATE_UNKNOWN_MS : (hi - lo) / perMs
     const needMs = Math.max(SPECULATE_MIN_MS, SPECULATE_FACTOR * hereMs) * patience(core, run, lo)
     if (ageMs < needMs) continue
@@ -55,6 +59,7 @@ export function speculate(core: Core, run: JobRun): boolean {
     parent: ZERO_HASH,
     budgetMs: Number.POSITIVE_INFINITY,
     speculative: true,
+    attempt: 1,
     afterWrite: false,
   })
   return true

@@ -1,10 +1,13 @@
 import type { Core } from './core.ts'
 import type { JobRun } from './job-run.ts'
 import {
+  BACKOFF_JOBS,
   BACKOFF_MAX_MS,
   BACKOFF_MIN_MS,
   DRY_MS,
+  MAX_ASKS_PER_SLOT,
   MAX_LIFELINES_SENT,
+  MIN_ASKS,
   PREFETCH_MS,
   PREFETCH_RTTS,
   STEAL_TIMEOUT_MS,
@@ -22,6 +25,7 @@ import { NOBODY } from './rules.ts'
 import { powerFor } from './seeds.ts'
 import { noteSlow, speculate } from './speculate.ts'
 import { pickWeighted } from './steal.ts'
+import { priorityOf } from './turns.ts'
 import type { PeerFacts, PeerId, SchedulerEvent } from './types.ts'
 
 /** Of ten asks, nine go where the fold says that work is left; the tenth anywhere, since the fold may be behind. */
@@ -35,37 +39,105 @@ export function rateOf(core: Core, run: JobRun): number | undefined {
   return perMs === undefined ? undefined : perMs * Math.max(1, core.self.slots) * 1000
 }
 
-/** Asks for work where slots are idle, or will be within a round trip. One STEAL a job is on its way at a time. */
+/** The same as far as the job's rate limit lets it. */
+function allowedRate(core: Core, run: JobRun): number | undefined {
+  const rate = rateOf(core, run)
+  const limit = run.bucket?.rate
+  return limit === undefined || limit === 0 ? rate : Math.min(rate ?? limit * 1000, limit * 1000)
+}
+
+/**
+ * Asks for work where slots are idle, or will be within a round trip: what has a higher priority than all that is left here at any
+ * time. One STEAL a job is on its way at a time, and not more than a few in all.
+ */
 export function seekWork(core: Core): void {
   if (!core.willing || core.active.length === 0) return
-  const waitMs = localWorkMs(core)
+  const nearMs = PREFETCH_RTTS * core.rttMs + PREFETCH_MS
+  const work = localWork(core, nearMs)
+  if (work === undefined) return
+  const wanting: JobRun[] = []
   for (const run of core.active) {
-    const { thief } = run
-    if (thief.asked !== undefined || !core.runnable(run)) continue
-    if (waitMs > PREFETCH_RTTS * core.rttMs + PREFETCH_MS) continue
-    const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
-    if (over && thief.backingOff !== 'no') endBackoff(core, run)
-    thief.refreshed = false
-    if (thief.backingOff !== 'no' || reclaimGone(core, run)) continue
-    if (othersHave(core, run)) ask(core, run)
-    else reclaimDead(core, run)
+    if (run.thief.asked !== undefined || !core.runnable(run)) continue
+    const waitMs = work.waitMs(priorityOf(run))
+    if (waitMs > nearMs || lastsByRate(core, run, nearMs)) continue
+    if (isLooking(core, run, waitMs) && !reclaimGone(core, run)) wanting.push(run)
+  }
+  if (wanting.length > 1) inTurn(core, wanting)
+  let room = Math.max(MIN_ASKS, MAX_ASKS_PER_SLOT * core.self.slots) - work.asking
+  for (const run of wanting) {
+    if (!othersHave(core, run)) reclaimDead(core, run)
+    else if (room > 0) {
+      ask(core, run)
+      if (run.thief.asked !== undefined) room -= 1
+    }
   }
 }
 
-/** How long the work here lasts; 0 when a slot is idle. */
-function localWorkMs(core: Core): number {
-  let total = 0
-  let waiting = 0
+/** Not backing off, or not any more. */
+function isLooking(core: Core, run: JobRun, waitMs: number): boolean {
+  const { thief } = run
+  const over = thief.refreshed || (thief.backingOff === 'ahead' && waitMs === 0)
+  if (over && thief.backingOff !== 'no') endBackoff(core, run)
+  thief.refreshed = false
+  return thief.backingOff === 'no'
+}
+
+/** Higher priorities first, and of the others another one each time. */
+function inTurn(core: Core, runs: JobRun[]): void {
+  core.seekTurn = (core.seekTurn + 1) % runs.length
+  runs.push(...runs.splice(0, core.seekTurn))
+  runs.sort((a, b) => priorityOf(b) - priorityOf(a))
+}
+
+/** What is left here lasts, at the job's rate; a free slot may still help a peer that is slower than its part of the rate. */
+function lastsByRate(core: Core, run: JobRun, nearMs: number): boolean {
+  const perMs = run.bucket?.rate ?? 0
+  return perMs > 0 && core.freeSlots === 0 && run.left / perMs > nearMs
+}
+
+interface LocalWork {
+  /** STEALs on their way. */
+  readonly asking: number
+  /** How long the work here of that priority and above lasts; 0 when a slot is idle. */
+  waitMs(priority: number): number
+}
+
+/** Undefined: it lasts longer than `nearMs` for every priority there is. */
+function localWork(core: Core, nearMs: number): LocalWork | undefined {
+  const alike = core.priorities.size === 1 && core.freeSlots === 0
+  let totalMs = 0
+  const lasts = new Map<number, number>()
+  const waiting = new Map<number, number>()
+  let asking = 0
   for (const run of core.active) {
-    if (!core.runnable(run)) continue
-    const { left } = run
-    waiting += run.todo.size
-    if (left === 0) continue
-    const { perMs } = run.rate
-    if (perMs === undefined) total += run.todo.size > 0 ? Number.POSITIVE_INFINITY : 0
-    else total += left / (perMs * core.self.slots)
+    if (run.thief.asked !== undefined) asking += 1
+    // What waits for its rate leaves the slots to others.
+    const todo = run.bucket === undefined ? run.todo.size : 0
+    if ((todo === 0 && run.chunks.size === 0) || !core.runnable(run)) continue
+    const priority = priorityOf(run)
+    if (todo > 0) waiting.set(priority, (waiting.get(priority) ?? 0) + todo)
+    const ms = lastsMs(core, run, todo)
+    lasts.set(priority, (lasts.get(priority) ?? 0) + ms)
+    totalMs += ms
+    // With a thousand jobs a few say enough.
+    if (alike && totalMs > nearMs) return undefined
   }
-  return waiting === 0 && core.freeSlots > 0 ? 0 : total
+  const from = (counts: ReadonlyMap<number, number>, priority: number): number => {
+    let sum = 0
+    for (const [each, count] of counts) if (each >= priority) sum += count
+    return sum
+  }
+  return {
+    asking,
+    waitMs: (priority) =>
+      core.freeSlots > 0 && from(waiting, priority) === 0 ? 0 : from(lasts, priority),
+  }
+}
+
+function lastsMs(core: Core, run: JobRun, todo: number): number {
+  const { perMs } = run.rate
+  if (perMs === undefined) return todo > 0 ? Number.POSITIVE_INFINITY : 0
+  return (todo + run.left - run.todo.size) / (perMs * core.self.slots)
 }
 
 /** Items that are neither final, nor this session's, nor nobody's, nor of the dead. */
@@ -93,7 +165,7 @@ function send(core: Core, run: JobRun): void {
     to: victim,
     job: run.job,
     nonce,
-    rate: rateOf(core, run),
+    rate: allowedRate(core, run),
     idle: core.freeSlots,
   })
   core.arm('steal', run, core.now + STEAL_TIMEOUT_MS)
@@ -162,7 +234,9 @@ function giveUp(core: Core, run: JobRun): void {
   thief.backingOff = idle > 0 ? 'idle' : 'ahead'
   core.arm('idle', run, core.now + (idle > 0 ? thief.backoffMs : BACKOFF_MIN_MS))
   if (idle === 0) return
-  thief.backoffMs = Math.min(BACKOFF_MAX_MS, 2 * thief.backoffMs)
+  // With many jobs each is asked for less often.
+  const mostMs = BACKOFF_MAX_MS * Math.max(1, core.active.length / BACKOFF_JOBS)
+  thief.backoffMs = Math.min(mostMs, 2 * thief.backoffMs)
   const peers = [...core.peers.values()]
   const weights = weightsOf(run, peers)
   for (let n = 0; n < MAX_LIFELINES_SENT && n < peers.length; n += 1) {
@@ -170,7 +244,7 @@ function giveUp(core: Core, run: JobRun): void {
     if (i === undefined) return
     weights[i] = 0
     const to = peers[i]!.peer
-    core.emit({ type: 'sendLifeline', to, job: run.job, rate: rateOf(core, run), idle })
+    core.emit({ type: 'sendLifeline', to, job: run.job, rate: allowedRate(core, run), idle })
   }
 }
 
@@ -198,8 +272,7 @@ function pickVictim(core: Core, run: JobRun): PeerId | undefined {
 function weightsOf(run: JobRun, peers: readonly PeerFacts[]): number[] {
   return peers.map(
     (facts) =>
-      (run.fold.openItems(facts.session) / Math.max(0.1, powerFor(facts, run.fold.spec?.task))) **
-        2 +
+      (run.fold.openItems(facts.session) / Math.max(0.1, powerFor(facts, run.fold.spec))) ** 2 +
       UNKNOWN_WEIGHT,
   )
 }

@@ -2,6 +2,7 @@
  * The words of the job log and of the scheduler: plain data, no behaviour.
  * docs/protocol.md is the specification; this file is its vocabulary.
  */
+import type { Plan } from './plan.ts'
 
 /** A peer: the lower-case hex of its raw Ed25519 public key (64 characters). */
 export type PeerId = string & { readonly __brand: 'PeerId' }
@@ -52,7 +53,33 @@ export interface KernelTask {
   readonly requiresGpu: boolean
 }
 
-export type JobTask = ModuleTask | KernelTask
+/** A composition: `bundle` is its plan (plan.ts), a blob; the items are those of all its nodes. */
+export interface GraphTask {
+  readonly kind: 'graph'
+  readonly name: string
+  readonly bundle: BlobHash
+  readonly bundleBytes: number
+}
+
+export type JobTask = ModuleTask | KernelTask | GraphTask
+
+/** Before attempt n + 1 an item waits delayMs × factor^(n-1), at most maxMs, less a random part of up to `jitter` of it. */
+export interface Backoff {
+  readonly delayMs: number
+  /** In hundredths: 200 doubles. */
+  readonly factorPercent: number
+  readonly maxMs: number
+  /** 0 to 100: how much of the wait is random. */
+  readonly jitterPercent: number
+}
+
+/** What a peer must have to run a job. */
+export interface Requires {
+  readonly cores?: number
+  readonly memoryBytes?: number
+  readonly gpu?: boolean
+  readonly labels?: Readonly<Record<string, string>>
+}
 
 export interface JobOptions {
   /** msgpack of the job's args (hex keeps the spec plain data); absent when none. */
@@ -65,6 +92,31 @@ export interface JobOptions {
   readonly memoryBytes?: number
   /** How often an item that threw is tried again; default 0. */
   readonly retries?: number
+  /** Waits between the tries of an item; absent: it is tried again at once. */
+  readonly backoff?: Backoff
+  /** Milliseconds after which an item's signal aborts; timeLimitMs kills. */
+  readonly softTimeLimitMs?: number
+  /** Milliseconds from the job's start (its submission, or its delayed start) after which it is cancelled. */
+  readonly jobTimeLimitMs?: number
+  /** 0 to 9, default 5; higher ones first. */
+  readonly priority?: number
+  /** Items started per 1 000 s in the whole mesh. */
+  readonly ratePer1000s?: number
+  /** The job is cancelled when more items than this failed. */
+  readonly maxFailures?: number
+  /** The same, in millionths of its items. */
+  readonly maxFailuresPpm?: number
+  /** Nothing starts before: milliseconds since 1970 by the median of the live peers' clocks. */
+  readonly startAt?: number
+  /** Nothing starts before so many milliseconds after the submission (its JOB's `at`). */
+  readonly delayMs?: number
+  /** Kept so long after its end, in place of the peer's own time. */
+  readonly resultTtlMs?: number
+  readonly requires?: Requires
+  /** Peers that may cancel, pause and resume it; absent: every member. */
+  readonly controllers?: readonly PeerId[]
+  /** Idempotency key: the nonce follows from it. */
+  readonly key?: string
   /** A worker is replaced after so many items. */
   readonly maxItemsPerWorker?: number
   /** Peers that shall hold each result; default 2. Fewer hold it while there are fewer. */
@@ -144,7 +196,8 @@ export type EntryBody =
   | { readonly type: 'lost'; readonly ranges: readonly (Range & { readonly done: EntryHash })[] }
   | { readonly type: 'cancel'; readonly reason: string }
   | { readonly type: 'pause' }
-  | { readonly type: 'resume' }
+  /** Ends the PAUSEs that it names: those that its author had seen. */
+  | { readonly type: 'resume'; readonly pauses: readonly EntryHash[] }
   | { readonly type: 'fork'; readonly first: Uint8Array; readonly second: Uint8Array }
 
 export type EntryType = EntryBody['type']
@@ -182,6 +235,10 @@ export interface PeerFacts {
   readonly speed: number
   /** How fast its GPU runs kernels, in reference cores; absent: it has none, and kernels run on its slots. */
   readonly kernelSpeed?: number
+  /** What a job may require of it; absent: not known, and then it has what is asked for. */
+  readonly cores?: number
+  readonly memoryBytes?: number
+  readonly labels?: Readonly<Record<string, string>>
 }
 
 /** A chunk that runs somewhere, as told to an idle thief. */
@@ -231,7 +288,29 @@ export type SchedulerEvent =
   /** This peer's GPU was found, and runs kernels so fast (reference cores). */
   | { readonly type: 'gpuFound'; readonly kernelSpeed: number }
   /** A local caller submits; the job id is the hash of the spec. */
-  | { readonly type: 'submitted'; readonly job: JobId; readonly spec: JobSpec; readonly at: number }
+  | {
+      readonly type: 'submitted'
+      readonly job: JobId
+      readonly spec: JobSpec
+      readonly at: number
+      /** Of a composition. */
+      readonly plan?: Plan
+    }
+  /** The plan of a composition is here. */
+  | { readonly type: 'planLoaded'; readonly job: JobId; readonly plan: Plan }
+  /** The plan makes no sense: what this peer owns of the job FAILs so. */
+  | {
+      readonly type: 'planInvalid'
+      readonly job: JobId
+      readonly code: string
+      readonly message: string
+    }
+  /** A local caller cancels, pauses or resumes; ignored where the job is over, or this peer no controller of it. */
+  | { readonly type: 'cancelled'; readonly job: JobId; readonly reason: string }
+  | { readonly type: 'paused'; readonly job: JobId }
+  | { readonly type: 'resumed'; readonly job: JobId }
+  /** The mesh's wall clock (the median of the live peers') is `now` + offsetMs. */
+  | { readonly type: 'clockSet'; readonly offsetMs: number }
   /** Verified entries, new to this peer, staged for writing; any job, any author, JOB included, feed order within a feed. */
   | {
       readonly type: 'entriesReceived'
@@ -277,6 +356,8 @@ export type SchedulerEvent =
       readonly elapsedMs: number
       readonly outputBytes: number
       readonly inline?: Uint8Array
+      /** Item `reached` threw, and is tried again here in `delayMs`, for the `attempt`-th time, alone. */
+      readonly retry?: { readonly delayMs: number; readonly attempt: number }
     }
   /** The output of an ended chunk is on its keepers. */
   | { readonly type: 'chunkPlaced'; readonly chunk: number; readonly result: ResultRef }
@@ -361,6 +442,11 @@ export type SchedulerEffect =
       readonly afterWrite: boolean
       /** A copy of what another peer is slow at. */
       readonly speculative: boolean
+      /** Which try of the chunk's one item this is, from 1; more: it threw before. */
+      readonly attempt: number
+      /** Of a composition: the node of the items, and its first item. */
+      readonly node?: number
+      readonly nodeLo?: number
     }
   | { readonly type: 'abortChunk'; readonly chunk: number }
   /**
@@ -393,6 +479,13 @@ export type SchedulerEffect =
   /** Fires timerFired at that time; the same name again replaces it. */
   | { readonly type: 'setTimer'; readonly timer: string; readonly at: number }
   | { readonly type: 'clearTimer'; readonly timer: string }
+  /** Bring the plan of that composition here (from `from` first), then answer planLoaded or planInvalid; try until the job is over. */
+  | {
+      readonly type: 'loadPlan'
+      readonly job: JobId
+      readonly plan: BlobHash
+      readonly from: PeerId
+    }
   /** For local watchers: the job's fold changed. */
   | { readonly type: 'jobChanged'; readonly job: JobId }
   | { readonly type: 'jobFinished'; readonly job: JobId }
@@ -414,6 +507,12 @@ export interface Liveness {
 }
 
 export type JobState = 'running' | 'finished' | 'cancelled' | 'paused'
+
+/** Who cancelled, and why. */
+export interface Cancellation {
+  readonly by: PeerId
+  readonly reason: string
+}
 
 export interface JobView {
   readonly job: JobId
@@ -441,6 +540,14 @@ export interface JobView {
   readonly rate: number | undefined
   /** Items done by author. */
   readonly doneBy: ReadonlyMap<PeerId, number>
+  /** Of a job that requires something: connected peers, this one too, that lend slots and have it. */
+  readonly eligible?: number | undefined
+  /** Of the CANCELs the one with the smallest hash; undefined: none. */
+  readonly cancellation?: Cancellation | undefined
+  /** Ms since 1970 before which nothing of it starts; undefined: no such time. */
+  readonly startsAt?: number | undefined
+  /** Of a composition whose plan is here. */
+  readonly plan?: Plan | undefined
 }
 
 export interface SchedulerConfig {

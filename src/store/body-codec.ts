@@ -150,7 +150,21 @@ const CODECS: { readonly [T in EntryBody['type']]: BodyCodec<T> } = {
     },
   },
   pause: { code: 10, write: () => [], read: (reader) => empty(reader, { type: 'pause' }) },
-  resume: { code: 11, write: () => [], read: (reader) => empty(reader, { type: 'resume' }) },
+  resume: {
+    code: 11,
+    write: (body) => {
+      if (body.pauses.length > MAX_RANGES) {
+        throw protocolError(`RESUME names ${body.pauses.length} PAUSEs, at most ${MAX_RANGES}`)
+      }
+      return [body.pauses.map((hash) => hexBytes(hash, 32, 'pause'))]
+    },
+    read: (reader) => {
+      reader.array('RESUME', 1, 1)
+      const size = reader.array('pauses', 0, MAX_RANGES)
+      const pauses = Array.from({ length: size }, () => reader.hex('pause', 32) as EntryHash)
+      return { type: 'resume', pauses }
+    },
+  },
   fork: {
     code: 12,
     write: (body) => [proof(body.first), proof(body.second)],

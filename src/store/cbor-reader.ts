@@ -28,6 +28,11 @@ export class CborReader {
     this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
+  /** Bytes read so far. */
+  get position(): number {
+    return this.at
+  }
+
   /** A safe integer, 0 <= n <= max. */
   uint(what: string, max: number = Number.MAX_SAFE_INTEGER): number {
     const value = this.head(UINT, what)

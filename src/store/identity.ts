@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { toHex } from '../base/bytes.ts'
 import type { PeerId, SessionId } from '../scheduler/types.ts'
 import { readJsonFile, writeFileAtomic } from './atomic-file.ts'
+import { damaged } from './fs-errors.ts'
 
 export interface Identity {
   /** Raw Ed25519 seed, 32 bytes: the peer's secret. */
@@ -34,6 +35,10 @@ export async function loadOrCreateIdentity(dir: string): Promise<Identity> {
   const path = join(dir, 'identity.json')
   const before = (await readJsonFile(path, ADVICE, readIdentity)) ?? newIdentity()
   const { seed } = before
+  if (before.sessionNumber >= Number.MAX_SAFE_INTEGER) {
+    // No peer starts so often; one more and two sessions would have one number.
+    throw damaged(path, 'its sessionNumber cannot be counted up any more', undefined, ADVICE)
+  }
   const sessionNumber = before.sessionNumber + 1
   const file = { v: 1, seed: Buffer.from(seed).toString('base64'), sessionNumber }
   await writeFileAtomic(path, `${JSON.stringify(file)}\n`)

@@ -22,8 +22,24 @@ export const MAX_MESSAGE_BYTES = 1024
 /** Bytes of a job's args: they ride in JOB, beside up to 256 seeds, and JOB is one entry. */
 export const MAX_ARGS_BYTES = 4096
 
+/**
+ * Bytes of an encoded spec: with 256 seeds (36 bytes each), the header and the wall time it must still fit an entry. Long args,
+ * inline items, controllers and labels do not all fit beside each other.
+ */
+export const MAX_SPEC_BYTES = 6_912
+/** Labels that a job requires, and UTF-8 bytes of each name and each value. */
+export const MAX_LABELS = 16
+export const MAX_LABEL_BYTES = 64
+/** Peers that a job names as its controllers. */
+export const MAX_CONTROLLERS = 32
+/** UTF-8 bytes of an idempotency key. */
+export const MAX_KEY_BYTES = 200
 /** Items that ride in the JOB: with 256 seeds and the longest args it must still fit an entry. */
 export const MAX_INLINE_INPUT_BYTES = 2048
+/** Bytes of a composition's plan: 65 536 nodes of some 200 bytes each. It is in memory on every peer of the job. */
+export const MAX_PLAN_BYTES = 16 * 1024 * 1024
+/** Bytes of one list of bound arguments, one argument, or one node's values in a plan; more are pieces. */
+export const MAX_PLAN_VALUE_BYTES = 1024 * 1024
 /** Bytes of each half of a FORK proof: both must fit one entry. */
 export const MAX_FORK_PROOF_BYTES = 8000
 /** Entries of one run, and its encoded bytes: one message of a direct stream is at most 1 MiB. */

@@ -1,9 +1,17 @@
 import { isMeshError } from '../base/errors.ts'
-import type { DoneSpan, EntryHash, OwnerSpan, PeerId, SessionId } from '../scheduler/types.ts'
+import type {
+  Cancellation,
+  DoneSpan,
+  EntryHash,
+  OwnerSpan,
+  PeerId,
+  SessionId,
+} from '../scheduler/types.ts'
 import { readResult, resultValue } from './body-codec.ts'
 import { CborReader, protocolError } from './cbor-reader.ts'
-import { encodeCbor, hexBytes, uint } from './cbor-values.ts'
+import { type CborValue, encodeCbor, hexBytes, text, uint } from './cbor-values.ts'
 import { feedAt, readNumber, writeNumber } from './keys.ts'
+import { MAX_MESSAGE_BYTES } from './limits.ts'
 import { readSpec, specValue } from './spec-codec.ts'
 import type { FeedId, StoredJob } from './types.ts'
 
@@ -161,12 +169,25 @@ export function jobValue({ state, updatedAt, summary }: StoredJob): Uint8Array {
     hexBytes(summary.author, 32, 'author'),
     specValue(summary.spec),
     summary.finishedAt === undefined ? null : Math.round(summary.finishedAt),
+    ...cancellationValue(summary.cancellation),
   ])
+}
+
+/** The last field, of cancelled jobs alone. */
+function cancellationValue(cancellation: Cancellation | undefined): CborValue[] {
+  if (cancellation === undefined) return []
+  const { by, reason } = cancellation
+  return [[hexBytes(by, 32, 'by'), text(reason, 'reason', MAX_MESSAGE_BYTES)]]
+}
+
+function readCancellation(reader: CborReader): Cancellation {
+  reader.array('cancellation', 2, 2)
+  return { by: reader.hex('by', 32) as PeerId, reason: reader.text('reason', MAX_MESSAGE_BYTES) }
 }
 
 export function readJobValue(job: StoredJob['job'], value: Buffer): StoredJob {
   const reader = new CborReader(value)
-  reader.array('job record', 10, 10)
+  const fields = reader.array('job record', 10, 11)
   if (reader.uint('version') !== RECORD_VERSION) {
     throw protocolError('job record has an unknown version')
   }
@@ -179,8 +200,12 @@ export function readJobValue(job: StoredJob['job'], value: Buffer): StoredJob {
   const author = reader.hex('author', 32) as PeerId
   const spec = readSpec(reader)
   const finishedAt = reader.null() ? undefined : reader.int('finishedAt')
+  const cancellation = fields === 11 ? readCancellation(reader) : undefined
   reader.end('job record')
-  const summary = { items, done, failed, submittedAt, author, spec }
+  const summary = {
+    ...{ items, done, failed, submittedAt, author, spec },
+    ...(cancellation !== undefined && { cancellation }),
+  }
   if (finishedAt === undefined) return { job, state, updatedAt, summary }
   return { job, state, updatedAt, summary: { ...summary, finishedAt } }
 }

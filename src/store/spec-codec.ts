@@ -1,19 +1,20 @@
 import { hash } from 'node:crypto'
 import { itemsOf } from '../base/extents.ts'
-import type { BlobHash, JobId, JobInput, JobOptions, JobSpec, JobTask } from '../scheduler/types.ts'
+import type { BlobHash, JobId, JobInput, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
 import {
-  MAX_ARGS_BYTES,
   MAX_INLINE_INPUT_BYTES,
-  MAX_KEEPERS,
   MAX_KERNEL_ARRAYS,
   MAX_NAME_BYTES,
+  MAX_SPEC_BYTES,
 } from './limits.ts'
+import { optionsValue, readOptions } from './options-codec.ts'
 
 const SPEC_VERSION = 1
 const KIND_MODULE = 0
 const KIND_KERNEL = 1
+const KIND_GRAPH = 2
 const INPUT_RANGE = 0
 const INPUT_PIECES = 1
 const INPUT_INLINE = 2
@@ -30,16 +31,19 @@ export function jobIdOf(spec: JobSpec): JobId {
 export function specValue(spec: JobSpec): CborValue[] {
   if (spec.v !== SPEC_VERSION) throw protocolError(`job spec has version ${spec.v}`)
   checkItems(spec.task, spec.input)
-  return [
+  const value = [
     SPEC_VERSION,
     taskValue(spec.task),
     inputValue(spec.input),
     optionsValue(spec.options),
     hexBytes(spec.nonce, 16, 'nonce'),
   ]
+  checkSize(encodeCbor(value).length)
+  return value
 }
 
 export function readSpec(reader: CborReader): JobSpec {
+  const start = reader.position
   reader.array('job spec', 5, 5)
   if (reader.uint('job spec version') !== SPEC_VERSION) {
     throw protocolError('job spec has an unknown version')
@@ -47,17 +51,22 @@ export function readSpec(reader: CborReader): JobSpec {
   const task = readTask(reader)
   const input = readInput(reader)
   checkItems(task, input)
-  return {
-    v: SPEC_VERSION,
-    task,
-    input,
-    options: readOptions(reader),
-    nonce: reader.hex('nonce', 16),
-  }
+  const options = readOptions(reader)
+  const nonce = reader.hex('nonce', 16)
+  checkSize(reader.position - start)
+  return { v: SPEC_VERSION, task, input, options, nonce }
 }
 
-/** A kernel's items are those of its output: elements, or rows along x. */
+function checkSize(bytes: number): void {
+  if (bytes <= MAX_SPEC_BYTES) return
+  throw protocolError(`job spec has ${bytes} bytes, at most ${MAX_SPEC_BYTES} are allowed`)
+}
+
+/** A kernel's items are those of its output: elements, or rows along x. A composition's are numbered from 0. */
 function checkItems(task: JobTask, input: JobInput): void {
+  if (task.kind === 'graph' && (input.kind !== 'range' || input.start !== 0)) {
+    throw protocolError('the items of a composition are a range from 0')
+  }
   if (task.kind !== 'kernel') return
   const items = itemsOf(task.output)
   if (input.kind === 'range' && input.start === 0 && input.count === items) return
@@ -69,6 +78,7 @@ function taskValue(task: JobTask): CborValue[] {
   const bundle = hexBytes(task.bundle, 32, 'bundle')
   const bundleBytes = uint(task.bundleBytes, 'bundleBytes')
   if (task.kind === 'module') return [KIND_MODULE, name, bundle, bundleBytes]
+  if (task.kind === 'graph') return [KIND_GRAPH, name, bundle, bundleBytes]
   if (task.arrays.length > MAX_KERNEL_ARRAYS) {
     throw protocolError(`a kernel has ${task.arrays.length} arrays, at most ${MAX_KERNEL_ARRAYS}`)
   }
@@ -82,7 +92,7 @@ function taskValue(task: JobTask): CborValue[] {
 
 function readTask(reader: CborReader): JobTask {
   const fields = reader.array('task', 4, 7)
-  const kind = reader.uint('task kind', KIND_KERNEL)
+  const kind = reader.uint('task kind', KIND_GRAPH)
   if (fields !== (kind === KIND_KERNEL ? 7 : 4)) throw protocolError('task has a wrong length')
   const common = {
     name: reader.text('task name', MAX_NAME_BYTES),
@@ -90,6 +100,7 @@ function readTask(reader: CborReader): JobTask {
     bundleBytes: reader.uint('bundleBytes'),
   }
   if (kind === KIND_MODULE) return { kind: 'module', ...common }
+  if (kind === KIND_GRAPH) return { kind: 'graph', ...common }
   const count = reader.array('arrays', 0, MAX_KERNEL_ARRAYS)
   const arrays = Array.from({ length: count }, () => {
     reader.array('array', 2, 2)
@@ -133,54 +144,4 @@ function readInput(reader: CborReader): JobInput {
     throw protocolError('the end of the input range is not a safe integer')
   }
   return { kind: 'range', start, count }
-}
-
-const COUNTS = [
-  'chunkSize',
-  'timeLimitMs',
-  'memoryBytes',
-  'retries',
-  'maxItemsPerWorker',
-  'replicas',
-] as const
-
-/** `[args, chunkSize, timeLimitMs, memoryBytes, retries, maxItemsPerWorker, replicas, speculate (0, 1)]`, null for what is absent. */
-function optionsValue(options: JobOptions): CborValue[] {
-  const counts = COUNTS.map((name) => {
-    const value = options[name]
-    return value === undefined ? null : uint(value, name)
-  })
-  checkReplicas(options.replicas)
-  const { speculate } = options
-  return [argsValue(options.args), ...counts, speculate === undefined ? null : Number(speculate)]
-}
-
-/** A result has at least one keeper, and a DONE names at most so many. */
-function checkReplicas(replicas: number | undefined): void {
-  if (replicas !== undefined && (replicas < 1 || replicas > MAX_KEEPERS)) {
-    throw protocolError(`replicas is ${replicas}, 1 to ${MAX_KEEPERS} are allowed`)
-  }
-}
-
-function argsValue(args: string | undefined): CborValue {
-  if (args === undefined) return null
-  const bytes = hexBytes(args, args.length >> 1, 'args')
-  if (bytes.length > MAX_ARGS_BYTES) {
-    throw protocolError(`args have ${bytes.length} bytes, at most ${MAX_ARGS_BYTES} are allowed`)
-  }
-  return bytes
-}
-
-function readOptions(reader: CborReader): JobOptions {
-  reader.array('options', 2 + COUNTS.length, 2 + COUNTS.length)
-  const options: { -readonly [K in keyof JobOptions]: JobOptions[K] } = {}
-  if (!reader.null()) {
-    options.args = Buffer.from(reader.bytes('args', MAX_ARGS_BYTES)).toString('hex')
-  }
-  for (const name of COUNTS) {
-    if (!reader.null()) options[name] = reader.uint(name)
-  }
-  checkReplicas(options.replicas)
-  if (!reader.null()) options.speculate = reader.uint('speculate', 1) === 1
-  return options
 }

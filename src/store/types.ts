@@ -52,7 +52,7 @@ export interface StoredJob {
 }
 export type JobSummary = Pick<
   JobView,
-  'items' | 'done' | 'failed' | 'submittedAt' | 'author' | 'spec'
+  'items' | 'done' | 'failed' | 'submittedAt' | 'author' | 'spec' | 'cancellation'
 > & { readonly finishedAt?: number }
 
 /**

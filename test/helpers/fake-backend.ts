@@ -16,7 +16,8 @@ import { decodeSegments, decodeValue, encodeSegment } from '../../src/runtime/se
 import * as task from '../../src/runtime/task.ts'
 import { RUNTIME_SYMBOL } from '../../src/runtime/task-stub.ts'
 import type { ItemError } from '../../src/runtime/types.ts'
-import type { BlobHash, JobId, JobState } from '../../src/scheduler/types.ts'
+import type { Plan } from '../../src/scheduler/plan.ts'
+import type { BlobHash, JobId, JobOptions, JobState } from '../../src/scheduler/types.ts'
 import { Signal } from './signal.ts'
 
 export interface FakeOptions {
@@ -36,6 +37,7 @@ interface FakeJob {
   readonly spans: ResultSpan[]
   readonly logs: LogLine[]
   state: JobState
+  reason?: string
   done: number
   failed: number
 }
@@ -70,9 +72,44 @@ export class FakeBackend implements MeshBackend {
     this.changed.fire()
   }
 
-  cancel(id: string): void {
-    this.find(id).state = 'cancelled'
+  async cancel(ids: readonly string[] | 'all', reason = ''): Promise<JobId[]> {
+    const jobs = ids === 'all' ? this.list : ids.map((id) => this.find(id))
+    const open = jobs.filter(({ state }) => state !== 'finished' && state !== 'cancelled')
+    for (const job of open) {
+      job.state = 'cancelled'
+      job.reason = reason
+    }
     this.changed.fire()
+    return open.map(({ id }) => id)
+  }
+
+  async pause(id: string): Promise<JobId> {
+    return this.turn(id, 'paused')
+  }
+
+  async resume(id: string): Promise<JobId> {
+    return this.turn(id, 'running')
+  }
+
+  private turn(id: string, state: JobState): JobId {
+    const job = this.find(id)
+    if (job.state === 'finished' || job.state === 'cancelled') {
+      throw new MeshError('ERR_MESH_JOB_OVER', `the job is ${job.state}`)
+    }
+    job.state = state
+    this.changed.fire()
+    return job.id
+  }
+
+  async plan(id: JobId): Promise<Plan> {
+    const { plan } = this.find(id).request
+    if (plan !== undefined) return plan
+    throw new MeshError('ERR_MESH_OPTION_INVALID', 'the job is no composition')
+  }
+
+  async readBlob(hash: BlobHash): Promise<Uint8Array> {
+    this.assertOpen()
+    return this.blobOf(hash)
   }
 
   async status(): Promise<MeshStatus> {
@@ -90,6 +127,7 @@ export class FakeBackend implements MeshBackend {
       embedded: false,
       loopDelayMs: { p50: 0, p99: 0, max: 0 },
       workers: { busy: 0, alive: 0, started: 0, recycled: 0, died: 0 },
+      clockAheadMs: 0,
       strikes: [],
       warnings: [],
       disk: null,
@@ -123,6 +161,7 @@ export class FakeBackend implements MeshBackend {
         state: 'connected',
         lost: false,
         diskFull: false,
+        labels: {},
       },
     ]
   }
@@ -249,6 +288,7 @@ export class FakeBackend implements MeshBackend {
     )
     if (arrival === 'backward') starts.reverse()
     for (const lo of starts) {
+      while (!this.closed && job.state === 'paused') await this.changed.next()
       if (this.closed || job.state !== 'running') return
       const hi = Math.min(lo + spanItems, items.length)
       const span = await this.runSpan(job, run, items, lo, hi)
@@ -371,6 +411,15 @@ export class FakeBackend implements MeshBackend {
       input,
       waitsFor: null,
       output: null,
+      task,
+      cancelled:
+        job.state === 'cancelled'
+          ? { by: 'ab'.repeat(32), name: 'fäke', reason: job.reason ?? '' }
+          : null,
+      startsAt: null,
+      nodes: null,
+      nodesTotal: 0,
+      expiresAt: null,
     }
   }
 }
@@ -380,13 +429,14 @@ export async function submitSource(
   backend: MeshBackend,
   source: string,
   count: number,
+  options: JobOptions = {},
 ): Promise<SubmitReply> {
   const code = Buffer.from(source)
   const { hash } = await backend.putBlob(code)
   return backend.submit({
     task: { kind: 'module', name: 'test', bundle: hash, bundleBytes: code.byteLength },
     input: { kind: 'range', start: 0, count },
-    options: {},
+    options,
   })
 }
 

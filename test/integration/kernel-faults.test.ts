@@ -44,7 +44,10 @@ describe.skipIf(process.platform !== 'linux')(
       const ticket = await one.ticket()
       await open('two', 1, ticket)
       mesh = new Mesh(await open('submitter', 0, ticket))
-      while ((await mesh.peers()).filter(({ connected }) => connected).length < 3);
+      while ((await mesh.peers()).filter(({ connected }) => connected).length < 3) {
+        // peers() waits for nothing: without this no connection would ever be made.
+        await new Promise((resolve) => setImmediate(resolve))
+      }
     })
 
     afterAll(async () => {

@@ -57,7 +57,10 @@ describe('a kernel on two peers without a GPU', () => {
     const two = { ...options, dataDir: await folder(), cores: 1, name: 'two', ticket }
     mesh = await joinMesh({ ...options, dataDir: await folder(), cores: 0, name: 'sub', ticket })
     meshes.push(mesh, await joinMesh(two), one)
-    while ((await mesh.peers()).filter(({ connected }) => connected).length < 3);
+    while ((await mesh.peers()).filter(({ connected }) => connected).length < 3) {
+      // peers() waits for nothing: without this no connection would ever be made.
+      await new Promise((resolve) => setImmediate(resolve))
+    }
   })
 
   afterAll(async () => {

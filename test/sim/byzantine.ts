@@ -164,6 +164,9 @@ export class ByzantineBrain implements Brain {
 
   private forgery(known: Known): EntryBody | undefined {
     const { prng } = this
+    if (known.fold.spec?.options.controllers !== undefined && prng.chance(0.3)) {
+      return prng.chance(0.5) ? { type: 'pause' } : { type: 'cancel', reason: 'I say so' }
+    }
     const claim = this.someClaim(known)
     if (claim === undefined) return undefined
     const invented = prng.chance(0.3)

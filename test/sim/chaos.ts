@@ -1,3 +1,4 @@
+import { drawControlOptions, drawControls } from './control.ts'
 import {
   type Byzantine,
   type Crash,
@@ -29,6 +30,7 @@ export const FAULT_KINDS = [
   'join',
   'drift',
   'byzantine',
+  'control',
 ] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
@@ -48,7 +50,30 @@ export function drawScenario(
   const prng = new Prng(seed * 2654435761 + 17)
   const options = { ...drawOptions(seed, prng), ...fixed }
   const horizonMs = options.submitMs + options.idealSeconds * prng.between(600, 2_500)
-  return { options, faults: drawFaults(prng, kinds, options, horizonMs) }
+  const faults = drawFaults(prng, kinds, options, horizonMs)
+  if (!kinds.has('control')) return { options, faults }
+  return drawControl(seed, options, faults, horizonMs)
+}
+
+/** Beside all else what people do to the job, and ask for; by draws of its own, so that the rest of a seed stays what it was. */
+function drawControl(
+  seed: number,
+  options: ReturnType<typeof drawOptions>,
+  faults: Faults,
+  horizonMs: number,
+): Scenario {
+  const prng = new Prng(seed * 40503 + 29)
+  if (prng.chance(0.4)) return { options, faults }
+  const { items = 1, idealSeconds, peers } = options
+  return {
+    options: {
+      ...options,
+      control: drawControlOptions(prng, items, idealSeconds),
+      guarded: prng.chance(0.3),
+      throwEvery: prng.chance(0.3) ? 1 + prng.int(items) : undefined,
+    },
+    faults: { ...faults, controls: drawControls(prng, peers, horizonMs) },
+  }
 }
 
 function drawOptions(

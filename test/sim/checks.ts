@@ -26,7 +26,10 @@ export function check(world: World, job: JobId): void {
     if (world.past !== undefined && i >= SHARED_LOOKS) continue
     const spans = spansOf(process, job)
     if (!sameFold(spans, reference)) same = false
-    if (!isGapless(world, spans)) truth.problem(`${process.name} leaves items out`)
+    const over = process.brain.scheduler?.job(job)?.state
+    if (over !== first.brain.scheduler?.job(job)?.state) same = false
+    if (over !== 'cancelled' && !isGapless(world, spans))
+      truth.problem(`${process.name} leaves items out`)
     if (world.options.checked) checkViews(world, process, job)
   }
   if (!same) truth.problem('peers fold to different results')
@@ -41,12 +44,20 @@ function spansOf({ brain }: Process, job: JobId): DoneSpan[] {
 /** I6, I10. */
 function checkEnded(world: World, process: Process, job: JobId): void {
   const view = process.brain.scheduler?.job(job)
+  if (view?.state === 'cancelled' && isCancelled(world)) return
   if (view?.state === 'finished' && view.failed <= world.truth.givenUp.size) return
   world.truth.problem(
     view === undefined
       ? `${process.name} does not know the job`
       : `${process.name} is at ${view.state}: ${view.done} of ${view.items}, ${view.failed} failed; ${openOf(world, process)}`,
   )
+}
+
+/** Somebody did so; whether all items were final before is for the fold to say, and for all peers alike. */
+function isCancelled({ faults, options }: World): boolean {
+  const { jobTimeLimitMs, maxFailures } = options.control
+  const limited = jobTimeLimitMs !== undefined || maxFailures !== undefined
+  return limited || faults.controls.some(({ op }) => op === 'cancel')
 }
 
 /** Who owns, as a peer sees it, what is not done. */
@@ -115,7 +126,7 @@ function checkResults(world: World, spans: readonly DoneSpan[]): void {
 /** I4, I7. */
 function checkStarts(world: World, job: JobId): void {
   const { truth, faults, leases } = world
-  const { starts, copies, excuses } = truth
+  const { starts, copies, excuses, throws } = truth
   let reclaims = 0
   for (const { body } of world.book.entries(job)) {
     if (body.type === 'reclaim') reclaims += 1
@@ -132,7 +143,7 @@ function checkStarts(world: World, job: JobId): void {
     truth.problem(`${leases.ended} leases ended though nobody was away`)
   if (!isLawful(faults)) return
   for (let i = 0; i < starts.length; i += 1) {
-    if (starts[i]! <= 1 + excuses[i]! + copies[i]!) continue
+    if (starts[i]! <= 1 + excuses[i]! + copies[i]! + throws[i]!) continue
     truth.problem(
       `item ${i} was begun ${starts[i]} times: ${excuses[i]} RECLAIMs or LOSTs, ${copies[i]} copies`,
     )

@@ -82,6 +82,13 @@ export interface Byzantine {
   readonly everyMs: number
 }
 
+/** What a person does to the job at some peer, if it runs then. */
+export interface Control {
+  readonly peer: number
+  readonly atMs: number
+  readonly op: 'cancel' | 'pause' | 'resume'
+}
+
 export interface Faults {
   readonly network: NetworkFaults
   readonly partitions: readonly Partition[]
@@ -91,6 +98,7 @@ export interface Faults {
   readonly fullDisks: readonly FullDisk[]
   readonly joins: readonly Join[]
   readonly byzantine: readonly Byzantine[]
+  readonly controls: readonly Control[]
   /** Clocks run at rates within 1 ± this, and begin anywhere. */
   readonly drift: number
   /** From staging an entry to its being written, ms; 0: at once. */
@@ -124,6 +132,7 @@ export const NO_FAULTS: Faults = {
   fullDisks: [],
   joins: [],
   byzantine: [],
+  controls: [],
   drift: 0,
   writeMs: 0,
   healMs: 0,

@@ -245,9 +245,22 @@ export class Process {
       case 'breach':
         world.breach(this, effect.peer, effect.reason)
         return
+      case 'loadPlan':
+        this.loadPlan(effect.job)
+        return
       default:
         this.say(effect)
     }
+  }
+
+  /** A blob, fetched from whoever has it. */
+  private loadPlan(job: JobId): void {
+    const { plan, planMs } = this.world.options
+    const { clock, prng } = this.world
+    if (plan === undefined) return
+    clock.after(prng.between(1, planMs), () =>
+      this.run('io', () => this.handle({ type: 'planLoaded', job, plan })),
+    )
   }
 
   /** The short messages. */

@@ -1,8 +1,11 @@
-import type { JobId } from '../../src/scheduler/types.ts'
+import type { JobId, JobState } from '../../src/scheduler/types.ts'
 import { check, sameFold } from './checks.ts'
+import { scheduleControls } from './control.ts'
 import { type Faults, NO_FAULTS } from './faults.ts'
 import { watchKeepers } from './keepers.ts'
+import type { Process } from './process.ts'
 import { schedule } from './schedule.ts'
+import { TRIES } from './workers.ts'
 import { type SimOptions, World } from './world.ts'
 
 /** A job that is not done after so many times the ideal, and so many leases, since all is well is stuck. */
@@ -47,6 +50,11 @@ export interface SimReport {
   readonly wallSeconds: number
   /** Of the watched item. */
   readonly story: readonly string[]
+  /** Of a job with a rate limit: when its items were begun, in order. */
+  readonly begunAt: readonly number[]
+  /** Of the first peer. */
+  readonly state: JobState | undefined
+  readonly cancelled: string | undefined
   /** What went wrong; empty when every check held. */
   readonly problems: readonly string[]
 }
@@ -57,6 +65,7 @@ export function simulate(options: Partial<SimOptions>, faults: Faults = NO_FAULT
   const world = new World(options, faults)
   schedule(world, faults)
   const job = world.submit(world.hosts[0]!)
+  scheduleControls(world, job, faults.controls)
   watchKeepers(world, job)
   const { leaseMs, submitMs } = world.options
   const slowest = Math.min(...world.hosts.map(({ facts }) => facts.speed))
@@ -65,7 +74,7 @@ export function simulate(options: Partial<SimOptions>, faults: Faults = NO_FAULT
     world.idealMs * STUCK_FACTOR +
     leaseMs * STUCK_LEASES +
     STUCK_MS +
-    2 * (world.workload.dearest / slowest)
+    2 * (world.options.throwEvery === undefined ? 1 : TRIES) * (world.workload.dearest / slowest)
   const limit = Math.max(submitMs, faults.healMs) + patience
   let makespan: number | undefined
   const ended = (): boolean => {
@@ -97,9 +106,13 @@ function runUntil(world: World, limit: number, done: () => boolean): void {
 function endSeen(world: World, job: JobId): number | undefined {
   const author = world.hosts[0]!
   if (author.expected && author.process === undefined) return undefined
-  if (author.process !== undefined) return author.process.finishedAt.get(job)
-  for (const { finishedAt } of world.honest()) {
-    const at = finishedAt.get(job)
+  const cancelledAt = (process: Process): number | undefined =>
+    isOver(process, job) ? world.clock.now : undefined
+  if (author.process !== undefined) {
+    return author.process.finishedAt.get(job) ?? cancelledAt(author.process)
+  }
+  for (const process of world.honest()) {
+    const at = process.finishedAt.get(job) ?? cancelledAt(process)
     if (at !== undefined) return at
   }
   return undefined
@@ -110,8 +123,13 @@ function allEnded(world: World, job: JobId): boolean {
     if (process === undefined) return !expected
     // Who came when it was over need not have heard of it.
     if (!honest || (!process.jobs.has(job) && process.host.expected)) return true
-    return process.brain.scheduler?.job(job)?.state === 'finished'
+    return isOver(process, job)
   })
+}
+
+function isOver({ brain }: Process, job: JobId): boolean {
+  const state = brain.scheduler?.job(job)?.state
+  return state === 'finished' || state === 'cancelled'
 }
 
 /** All peers that are there exchange what they have, until one set of entries is everywhere. */
@@ -184,6 +202,9 @@ function report(
     virtualSeconds: world.clock.now / 1000,
     wallSeconds: (performance.now() - at.started) / 1000,
     story: world.story,
+    begunAt: [...truth.begunAt].sort((a, b) => a - b),
+    state: view?.state,
+    cancelled: view?.cancellation?.reason,
     problems: truth.problems,
   }
 }

@@ -11,6 +11,10 @@ export class Truth {
   readonly starts: Uint8Array
   readonly copies: Uint8Array
   readonly runs: Uint8Array
+  /** How often each item threw, and was to be tried again. */
+  readonly throws: Uint8Array
+  /** When items were begun, by the clock of the simulation, not in order. */
+  readonly begunAt: number[] = []
   /** How many RECLAIMs cover each item, and how many LOSTs; filled in by the checks. */
   readonly excuses: Uint8Array
   /** Items that were given up rightly: three sessions died on them. */
@@ -34,6 +38,7 @@ export class Truth {
     this.starts = new Uint8Array(items)
     this.copies = new Uint8Array(items)
     this.runs = new Uint8Array(items)
+    this.throws = new Uint8Array(items)
     this.excuses = new Uint8Array(items)
     this.ranBy = checked ? new Map() : undefined
   }

@@ -5,13 +5,18 @@ import type {
   SchedulerEffect,
   SchedulerEvent,
 } from '../../src/scheduler/types.ts'
+import { checkNotEarly } from './control.ts'
 import type { Process } from './process.ts'
 import { simHash } from './seal.ts'
+import { bump } from './truth.ts'
 
 type Effect<T extends SchedulerEffect['type']> = Extract<SchedulerEffect, { type: T }>
 
 /** What starting and ending a chunk costs a worker, ms. */
 const CHUNK_OVERHEAD_MS = 0.3
+/** An item that throws does so until this try of it, and waits so long after the first, doubled each time. */
+export const TRIES = 3
+const RETRY_MS = 200
 /** A keeper that has not answered by then is not waited for. */
 const PLACE_TIMEOUT_MS = 5_000
 
@@ -22,6 +27,9 @@ interface Running {
   readonly copy: boolean
   /** Where its time is up. */
   readonly reach: number
+  readonly attempt: number
+  /** Its first item that throws, when it comes that far. */
+  readonly throwsAt: number | undefined
   /** Cleared when the chunk ended, so that a late event of it is dropped. */
   alive: boolean
 }
@@ -39,7 +47,9 @@ export class Workers {
     return this.running.size
   }
 
-  start({ chunk, job, lo, hi, budgetMs, speculative }: Effect<'startChunk'>): void {
+  start(effect: Effect<'startChunk'>): void {
+    const { chunk, job, lo, hi, budgetMs, speculative } = effect
+    this.process.world.checkReady(this.process, job, effect)
     const { process } = this
     const { world, host } = process
     if (this.running.size >= host.facts.slots)
@@ -49,20 +59,32 @@ export class Workers {
     }
     const { clock, workload } = world
     const { speed } = host.facts
-    const reach = workload.reach(lo, hi, budgetMs * speed)
-    const run: Running = { job, lo, startedAt: clock.now, copy: speculative, reach, alive: true }
+    checkNotEarly(world, process, job)
+    const inTime = workload.reach(lo, hi, budgetMs * speed)
+    const { attempt } = effect
+    const throwsAt = this.firstThrow(lo, inTime, attempt)
+    const reach = throwsAt ?? inTime
+    const common = { job, lo, startedAt: clock.now, copy: speculative }
+    const run: Running = { ...common, reach, attempt, throwsAt, alive: true }
     this.running.set(chunk, run)
     if (speculative) world.copiers.add(process.facts.session)
     world.tell(process, speculative ? 'starts a copy of' : 'starts', lo, reach)
-    const lasts = workload.cost(lo, reach) / speed
+    const lasts = workload.cost(lo, throwsAt === undefined ? reach : throwsAt + 1) / speed
     if (world.options.tellProgress) {
       clock.after(CHUNK_OVERHEAD_MS + lasts / 2, () =>
         this.tell(run, () => ({ type: 'chunkProgressed', chunk, reached: this.progress(run) })),
       )
     }
     clock.after(CHUNK_OVERHEAD_MS + lasts, () => {
-      if (run.alive && process.alive) this.end(chunk, run, reach)
+      if (run.alive && process.alive) this.end(chunk, run, reach, throwsAt !== undefined)
     })
+  }
+
+  private firstThrow(lo: number, hi: number, attempt: number): number | undefined {
+    const { throwEvery } = this.process.world.options
+    if (throwEvery === undefined || attempt >= TRIES) return undefined
+    const first = Math.ceil(lo / throwEvery) * throwEvery
+    return first < hi ? first : undefined
   }
 
   abort(chunk: number): void {
@@ -107,21 +129,31 @@ export class Workers {
     return workload.cost(run.lo, at) > spent ? at - 1 : at
   }
 
-  private account(run: Running, reached: number): void {
+  private account(run: Running, reached: number, threw = false): void {
     const { world, host } = this.process
-    const begun = reached < run.reach ? reached + 1 : reached
+    const begun = reached < run.reach || threw ? reached + 1 : reached
+    if (threw) bump(world.truth.throws, reached, reached + 1)
+    if (world.options.control.ratePer1000s !== undefined) this.noteTimes(run, begun)
     world.tell(this.process, `ran to ${reached}, from`, run.lo, begun)
     const { lo, copy } = run
     world.truth.ran(host.id, { lo, reached, begun, copy, at: world.clock.now })
     world.truth.spent += (world.clock.now - run.startedAt) * host.facts.speed
   }
 
+  private noteTimes({ lo, startedAt }: Running, begun: number): void {
+    const { world, host } = this.process
+    for (let item = lo; item < begun; item += 1) {
+      const before = world.workload.cost(lo, item) / host.facts.speed
+      world.truth.begunAt.push(startedAt + CHUNK_OVERHEAD_MS + before)
+    }
+  }
+
   /** The workers go on while their peer is stopped; it hears of it later. */
-  private end(chunk: number, run: Running, reached: number): void {
+  private end(chunk: number, run: Running, reached: number, threw = false): void {
     const { process } = this
     const { world, host } = process
     run.alive = false
-    this.account(run, reached)
+    this.account(run, reached, threw)
     const outputBytes = (reached - run.lo) * world.options.valueBytes
     const inline = outputBytes > 0 && outputBytes <= 1024
     const elapsedMs = world.workload.cost(run.lo, reached) / host.facts.speed
@@ -136,6 +168,9 @@ export class Workers {
         elapsedMs,
         outputBytes,
         ...(inline ? { inline: new Uint8Array(outputBytes) } : {}),
+        ...(threw
+          ? { retry: { delayMs: RETRY_MS * 2 ** run.attempt, attempt: run.attempt + 1 } }
+          : {}),
       })
     })
   }

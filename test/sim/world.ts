@@ -1,4 +1,6 @@
 import { JobFold, type MakeFold } from '../../src/scheduler/fold.ts'
+import type { Plan } from '../../src/scheduler/plan.ts'
+import { RangeSet } from '../../src/scheduler/range-set.ts'
 import { Scheduler } from '../../src/scheduler/scheduler.ts'
 import type {
   BlobHash,
@@ -7,10 +9,14 @@ import type {
   JobSpec,
   PeerFacts,
   PeerId,
+  SchedulerEffect,
+  SchedulerEvent,
   SessionId,
 } from '../../src/scheduler/types.ts'
+import { needsOfItems } from '../helpers/random-plan.ts'
 import { ByzantineBrain } from './byzantine.ts'
 import { Clock } from './clock.ts'
+import { CLOCK_EVERY_MS, type ControlOptions, needsClock, tellClock } from './control.ts'
 import { type Faults, NO_FAULTS } from './faults.ts'
 import { FeedBook } from './feeds.ts'
 import { readSimFork } from './fork.ts'
@@ -56,6 +62,16 @@ export interface SimOptions {
   readonly watch: number | undefined
   /** When the job is submitted, ms. */
   readonly submitMs: number
+  /** The job's options of control. */
+  readonly control: ControlOptions
+  /** Honest peers alone may cancel, pause and resume it. */
+  readonly guarded: boolean
+  /** Every so many items one throws, on its first tries. */
+  readonly throwEvery: number | undefined
+  /** The job is this composition; `items` are those of its nodes. */
+  readonly plan?: Plan
+  /** Until its plan is with another peer, at most. */
+  readonly planMs: number
 }
 
 export const DEFAULTS: SimOptions = {
@@ -78,7 +94,16 @@ export const DEFAULTS: SimOptions = {
   shared: false,
   watch: undefined,
   submitMs: 2_000,
+  planMs: 300,
+  control: {},
+  guarded: false,
+  throwEvery: undefined,
 }
+
+type NodeChunk = Pick<
+  Extract<SchedulerEffect, { type: 'startChunk' }>,
+  'lo' | 'hi' | 'node' | 'nodeLo'
+>
 
 /** Sessions that an item may end. */
 const DEATHS = 3
@@ -109,6 +134,8 @@ export class World {
   readonly story: string[] = []
   /** Peers that go for good at some time. */
   readonly doomed: ReadonlySet<number>
+  /** Of a composition: what each item needs. */
+  private readonly needs: readonly ReadonlySet<number>[] | undefined
   /** Slot-time that was really there since the job was submitted, ms of a slot of speed 1. */
   private readonly available: { readonly at: number; readonly power: number }[] = []
   private readonly byId = new Map<PeerId, Host>()
@@ -128,6 +155,7 @@ export class World {
       ...faults.crashes.flatMap(({ peer, restartMs }) => (restartMs === undefined ? [peer] : [])),
       ...faults.leaves.flatMap(({ peer, returnMs }) => (returnMs === undefined ? [peer] : [])),
     ])
+    this.needs = this.options.plan === undefined ? undefined : needsOfItems(this.options.plan)
     this.small = total <= FULL_MESH
     this.gossip = new Gossip(this, total)
     this.links = new Links(this)
@@ -179,35 +207,56 @@ export class World {
     process.load()
     this.links.started(process)
     this.gossip.listen(process)
+    if (needsClock(this.options.control)) {
+      tellClock(this, process)
+      this.every(process, CLOCK_EVERY_MS, false, () => tellClock(this, process))
+    }
     this.every(process, ADVERT_MS, true, () => this.gossip.advertise(process))
     this.every(process, ANTI_ENTROPY_MS, false, () => process.replica.antiEntropy())
     return process
   }
 
   submit(author: Host): JobId {
-    const { seed, items, chunkSize, speculate, replicas } = this.options
+    const { seed, items, chunkSize, speculate, replicas, plan } = this.options
     const spec: JobSpec = {
       v: 1,
       task: {
-        kind: 'module',
+        kind: plan === undefined ? 'module' : 'graph',
         name: 'sim',
         bundle: simHash('bundle') as JobSpec['task']['bundle'],
         bundleBytes: 1,
       },
       input: { kind: 'range', start: 0, count: items },
-      options: { replicas, speculate, ...(chunkSize === undefined ? {} : { chunkSize }) },
+      options: {
+        ...this.options.control,
+        ...(this.options.guarded ? { controllers: this.controllers() } : {}),
+        replicas,
+        speculate,
+        ...(chunkSize === undefined ? {} : { chunkSize }),
+      },
       nonce: simHash(`nonce ${seed}`),
     }
     const job = simHash(JSON.stringify(spec)) as JobId
     if (this.options.shared) this.share(job)
+    const submitted: SchedulerEvent = {
+      type: 'submitted',
+      job,
+      spec,
+      at: 0,
+      ...(plan === undefined ? {} : { plan }),
+    }
     const submit = (): void => {
       const { process } = author
       // A stopped or dead peer takes no command.
       if (process === undefined || process.stopped) this.clock.after(100, submit)
-      else process.run('io', () => process.handle({ type: 'submitted', job, spec, at: 0 }))
+      else process.run('io', () => process.handle(submitted))
     }
     this.clock.at(this.options.submitMs, submit)
     return job
+  }
+
+  private controllers(): PeerId[] {
+    return this.hosts.filter(({ honest }) => honest).map(({ id }) => id)
   }
 
   get idealMs(): number {
@@ -288,6 +337,24 @@ export class World {
           this.truth.problem(
             `${by.name} gives up item ${item}, on which ${dead.size} sessions died`,
           )
+      }
+    }
+  }
+
+  /** Of a composition: what a chunk's items need is final where it starts, and they are of one node. */
+  checkReady(by: Process, job: JobId, { lo, hi, node, nodeLo }: NodeChunk): void {
+    const { plan } = this.options
+    const { scheduler } = by.brain
+    if (plan === undefined || this.needs === undefined || scheduler === undefined) return
+    const { count } = plan.nodes[node ?? -1] ?? { count: 0 }
+    if (nodeLo === undefined || lo < nodeLo || hi > nodeLo + count) {
+      this.truth.problem(`${by.name} starts ${lo}..${hi} as items of node ${node}`)
+    }
+    const failed = new RangeSet(scheduler.failures(job))
+    for (let item = lo; item < hi; item += 1) {
+      for (const need of this.needs[item]!) {
+        if (scheduler.doneAt(job, need) !== undefined || failed.has(need)) continue
+        this.truth.problem(`${by.name} starts item ${item}, which needs ${need}`)
       }
     }
   }

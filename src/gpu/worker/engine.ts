@@ -32,6 +32,8 @@ export interface Plan {
   readonly key: string
   readonly name: string
   readonly source: string
+  /** For an engine that places a launch by itself: see RewrittenKernel. */
+  readonly wholeSource: string
   readonly output: Size
   readonly args: readonly PlanArgument[]
   readonly settings: Omit<KernelSettings, 'output'>

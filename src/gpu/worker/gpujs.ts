@@ -35,7 +35,7 @@ export interface WasmModuleEntry {
   readonly runSimd: CellRange | null
 }
 /** Computes the cells [from, to) of the output. */
-type CellRange = (from: number, to: number, seed: number) => void
+export type CellRange = (from: number, to: number, seed: number) => void
 
 export interface RawKernel {
   readonly constructor: { readonly mode: string; dispatchSpans?: DispatchSpans }
@@ -96,6 +96,16 @@ interface Library {
 export function startGpuJs(mode: 'webgpu' | 'webasm'): GpuJs {
   const { GPU } = require('gpu.js') as Library
   return new GPU({ mode })
+}
+
+/** Why gpu.js cannot be loaded; undefined when it can. */
+export function gpuJsFault(): string | undefined {
+  try {
+    require('gpu.js')
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
 }
 
 /** Stands for an array of this size while a kernel is compiled; it holds no elements. */

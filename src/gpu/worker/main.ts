@@ -5,7 +5,7 @@ import { COMMAND_FD, FrameReader } from '../../runtime/worker/frames.ts'
 import { exitNow, report } from '../../runtime/worker/reporter.ts'
 import { bootWebgpu } from '../boot.ts'
 import type { Engine } from './engine.ts'
-import { acquireDevice } from './gpujs.ts'
+import { acquireDevice, gpuJsFault } from './gpujs.ts'
 import { type LaunchMessage, MESSAGE, type NoGpuMessage, type ReadyMessage } from './messages.ts'
 import { Planner } from './plan.ts'
 import { runLaunch } from './run-launch.ts'
@@ -16,6 +16,12 @@ const [, , backend, device] = process.argv
 const planner = new Planner()
 
 async function start(): Promise<Engine | undefined> {
+  const fault = gpuJsFault()
+  if (fault !== undefined) {
+    const why = { kind: 'compiler', message: fault } as const
+    report(MESSAGE.noGpu, { why, adapters: [] } satisfies NoGpuMessage)
+    return undefined
+  }
   if (backend === 'webasm') return new WebasmEngine()
   const boot = await bootWebgpu(device)
   if (!boot.ok) {

@@ -148,6 +148,7 @@ export function readNoGpu(payload: Uint8Array): NoGpuMessage {
     case 'otherName':
       return { why: { kind, wanted: text(wanted, 'wanted', MAX_NAME_CHARS) }, adapters: names }
     case 'library':
+    case 'compiler':
     case 'broken':
       return { why: { kind, message: text(message, 'why', MAX_MESSAGE_CHARS) }, adapters: names }
     default:

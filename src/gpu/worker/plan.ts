@@ -31,7 +31,7 @@ export class Planner {
 
 function planKernel(spec: KernelSpec): Plan {
   const checked = checkKernelSource(spec.source, spec)
-  const { source, params, offsets } = rewriteKernel(checked, spec)
+  const { source, wholeSource, params, offsets } = rewriteKernel(checked, spec)
   const own: PlanArgument[] = spec.args.map((arg, i) => {
     const name = params[i]!
     if (arg.kind === 'number') return { kind: 'number', name, value: arg.value }
@@ -43,6 +43,7 @@ function planKernel(spec: KernelSpec): Plan {
     key: keyOf(source, spec),
     name: spec.name,
     source,
+    wholeSource,
     output: spec.output,
     args,
     settings: {

@@ -1,6 +1,8 @@
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { MeshError } from '../../base/errors.ts'
+import type { Plan } from '../../scheduler/plan.ts'
 import type { BlobHash, JobId } from '../../scheduler/types.ts'
+import { decodePlan, encodePlan, graphOf } from '../../store/plan-codec.ts'
 import type {
   JobInfo,
   JobRequest,
@@ -13,7 +15,7 @@ import type {
   SubmitReply,
 } from '../types.ts'
 import { decodeNdjson, decodeSpans } from './frames.ts'
-import { MAX_BLOB_UPLOAD_BYTES, MAX_JSON_ANSWER_BYTES } from './limits.ts'
+import { MAX_BLOB_UPLOAD_BYTES, MAX_FRAME_PAYLOAD_BYTES, MAX_JSON_ANSWER_BYTES } from './limits.ts'
 import { fromWire } from './wire-error.ts'
 
 /**
@@ -76,9 +78,26 @@ class ControlClient implements MeshBackend {
     return this.json({ method: 'POST', path: 'blobs', body: bytes, type, repeatable: true })
   }
 
-  submit(request: JobRequest): Promise<SubmitReply> {
-    const body = Buffer.from(JSON.stringify(request))
-    return this.json({ method: 'POST', path: 'jobs', body, type: 'application/json' })
+  async readBlob(hash: BlobHash): Promise<Uint8Array> {
+    const answer = await this.open({ method: 'GET', path: `blobs/${hash}`, repeatable: true })
+    return this.readBytes(answer, MAX_FRAME_PAYLOAD_BYTES)
+  }
+
+  async plan(job: JobId): Promise<Plan> {
+    const { task } = await this.job(job)
+    return decodePlan(await this.readBlob(graphOf(task).bundle))
+  }
+
+  async submit({ plan, ...request }: JobRequest): Promise<SubmitReply> {
+    const named = plan === undefined ? request : await this.withPlan(request, plan)
+    const body = Buffer.from(JSON.stringify(named))
+    return this.json({ ...jsonCall(body), path: 'jobs' })
+  }
+
+  /** A plan goes ahead as a blob: it may be larger than a request. */
+  private async withPlan(request: JobRequest, plan: Plan): Promise<JobRequest> {
+    const { hash, sizeBytes } = await this.putBlob(encodePlan(plan))
+    return { ...request, task: { ...request.task, bundle: hash, bundleBytes: sizeBytes } }
   }
 
   watch(job: JobId, signal?: AbortSignal): AsyncIterable<JobInfo> {
@@ -89,7 +108,9 @@ class ControlClient implements MeshBackend {
     const recompute = options.recompute === true ? '&recompute=1' : ''
     const query = `order=${options.order}&wait=${options.wait ? 1 : 0}${recompute}`
     const path = `jobs/${encodeURIComponent(job)}/results?${query}`
-    return this.stream(path, options.signal, decodeSpans)
+    const { ranges } = options
+    const body = ranges && Buffer.from(JSON.stringify({ ranges }))
+    return this.stream(path, options.signal, decodeSpans, body)
   }
 
   logs(job: JobId, options: { follow: boolean; signal?: AbortSignal }): AsyncIterable<LogLine> {
@@ -100,6 +121,25 @@ class ControlClient implements MeshBackend {
   async forget(id: string): Promise<JobId> {
     const path = `jobs/${encodeURIComponent(id)}/forget`
     return (await this.json<{ job: JobId }>({ method: 'POST', path })).job
+  }
+
+  async cancel(jobs: readonly string[] | 'all', reason: string): Promise<JobId[]> {
+    const call = jsonCall(Buffer.from(JSON.stringify({ jobs, reason })))
+    const path = 'cancel'
+    return (await this.json<{ jobs: JobId[] }>({ ...call, path, repeatable: true })).jobs
+  }
+
+  pause(id: string): Promise<JobId> {
+    return this.tell(id, 'pause')
+  }
+
+  resume(id: string): Promise<JobId> {
+    return this.tell(id, 'resume')
+  }
+
+  private async tell(id: string, what: 'pause' | 'resume'): Promise<JobId> {
+    const path = `jobs/${encodeURIComponent(id)}/${what}`
+    return (await this.json<{ job: JobId }>({ method: 'POST', path, repeatable: true })).job
   }
 
   /** Resolves when the peer has stopped. */
@@ -134,11 +174,13 @@ class ControlClient implements MeshBackend {
     path: string,
     signal: AbortSignal | undefined,
     decode: (source: AsyncIterable<Uint8Array>) => AsyncIterable<T>,
+    body?: Uint8Array,
   ): AsyncGenerator<T> {
     if (signal?.aborted) return
     let answer: IncomingMessage | undefined
     try {
-      answer = await this.open({ method: 'GET', path, signal, repeatable: true })
+      const asked = body === undefined ? { method: 'GET' as const } : jsonCall(body)
+      answer = await this.open({ ...asked, path, signal, repeatable: true })
       for await (const element of decode(answer)) {
         if (signal?.aborted) return
         yield element
@@ -193,22 +235,27 @@ class ControlClient implements MeshBackend {
   }
 
   private async readJson(answer: IncomingMessage): Promise<unknown> {
+    const bytes = await this.readBytes(answer, MAX_JSON_ANSWER_BYTES)
+    try {
+      return JSON.parse(bytes.toString())
+    } catch (cause) {
+      throw unreadable('it is not JSON', cause)
+    }
+  }
+
+  private async readBytes(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
     const parts: Uint8Array[] = []
     let sizeBytes = 0
     try {
       for await (const part of answer as AsyncIterable<Uint8Array>) {
         sizeBytes += part.byteLength
-        if (sizeBytes > MAX_JSON_ANSWER_BYTES) throw unreadable('it is too long')
+        if (sizeBytes > maxBytes) throw unreadable('it is too long')
         parts.push(part)
       }
     } catch (error) {
       throw this.explain(error)
     }
-    try {
-      return JSON.parse(Buffer.concat(parts).toString())
-    } catch (cause) {
-      throw unreadable('it is not JSON', cause)
-    }
+    return Buffer.concat(parts)
   }
 
   /** What the system says of a connection, in our words. */
@@ -235,6 +282,10 @@ class ControlClient implements MeshBackend {
       details,
     })
   }
+}
+
+function jsonCall(body: Uint8Array): Omit<Call, 'path'> {
+  return { method: 'POST', body, type: 'application/json' }
 }
 
 function isReset(error: NodeJS.ErrnoException): boolean {

@@ -12,6 +12,9 @@ export const MAX_UPLOADS_AT_ONCE = 4
 /** The JSON of one submission: options with args of 8 KiB of hex, and a few names. */
 export const MAX_JSON_BODY_BYTES = 64 * 1024
 
+/** The ranges of a reader: one for each node of a composition that is part of its value, about 30 bytes each. */
+export const MAX_RANGES_BODY_BYTES = 1024 * 1024
+
 /** Connections at once: some commands and readers on one machine. Further ones are refused. */
 export const MAX_CONNECTIONS = 256
 

@@ -1,10 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import { MeshError } from '../../base/errors.ts'
-import type { BlobHash, JobInput, JobOptions, JobTask, KernelTask } from '../../scheduler/types.ts'
+import type { BlobHash, JobInput, JobTask, KernelTask, Range } from '../../scheduler/types.ts'
 import { MAX_KERNEL_ARRAYS } from '../../store/limits.ts'
-import { MAX_REPLICAS } from '../limits.ts'
 import type { JobRequest } from '../types.ts'
-import { MAX_BLOB_UPLOAD_BYTES, MAX_JSON_BODY_BYTES } from './limits.ts'
+import { fields, hash, whole, wrong } from './fields.ts'
+import { checkOptions } from './job-options.ts'
+import { MAX_BLOB_UPLOAD_BYTES, MAX_JSON_BODY_BYTES, MAX_RANGES_BODY_BYTES } from './limits.ts'
 import { HttpError } from './wire-error.ts'
 
 /** The whole body, at most `maxBytes` of it. What is more is not kept, and the request is refused (413). */
@@ -36,23 +37,66 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Ui
   })
 }
 
-export function readBlob(request: IncomingMessage): Promise<Uint8Array> {
+export function readUpload(request: IncomingMessage): Promise<Uint8Array> {
   return readBody(request, MAX_BLOB_UPLOAD_BYTES)
 }
 
 /** @throws ERR_MESH_PROTOCOL, ERR_MESH_OPTION_INVALID, ERR_MESH_TOO_LARGE */
 export async function readJobRequest(request: IncomingMessage): Promise<JobRequest> {
-  const bytes = await readBody(request, MAX_JSON_BODY_BYTES)
-  let body: unknown
+  return checkJobRequest(await readJson(request))
+}
+
+export interface CancelRequest {
+  readonly jobs: readonly string[] | 'all'
+  readonly reason: string
+}
+
+/** @throws ERR_MESH_PROTOCOL, ERR_MESH_TOO_LARGE */
+export async function readCancelRequest(request: IncomingMessage): Promise<CancelRequest> {
+  return checkCancelRequest(await readJson(request))
+}
+
+export function checkCancelRequest(body: unknown): CancelRequest {
+  const { jobs, reason = '' } = fields('the body', body, ['jobs', 'reason'])
+  if (typeof reason !== 'string') throw wrong('reason', 'a string')
+  if (jobs === 'all') return { jobs, reason }
+  if (Array.isArray(jobs) && jobs.every((job) => typeof job === 'string')) return { jobs, reason }
+  throw wrong('jobs', '"all", or a list of job ids')
+}
+
+/** @throws ERR_MESH_PROTOCOL */
+export function checkHash(text: string): BlobHash {
+  return hash('the hash', text)
+}
+
+/** @throws ERR_MESH_PROTOCOL, ERR_MESH_TOO_LARGE */
+export async function readRanges(request: IncomingMessage): Promise<Range[]> {
+  return checkRanges(await readJson(request, MAX_RANGES_BODY_BYTES))
+}
+
+export function checkRanges(body: unknown): Range[] {
+  const { ranges } = fields('the body', body, ['ranges'])
+  if (!Array.isArray(ranges)) throw wrong('ranges', 'a list of { lo, hi }')
+  let last = 0
+  return ranges.map((one: unknown) => {
+    const range = fields('ranges', one, ['lo', 'hi'])
+    const lo = whole('ranges.lo', range.lo, last)
+    last = whole('ranges.hi', range.hi, lo)
+    return { lo, hi: last }
+  })
+}
+
+async function readJson(
+  request: IncomingMessage,
+  maxBytes = MAX_JSON_BODY_BYTES,
+): Promise<unknown> {
+  const bytes = await readBody(request, maxBytes)
   try {
-    body = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
     throw new MeshError('ERR_MESH_PROTOCOL', 'the body is not JSON', { cause })
   }
-  return checkJobRequest(body)
 }
-
-type Fields = Record<string, unknown>
 
 /** A submission in the form that the scheduler relies on; unknown fields are refused, since they would be lost silently. */
 export function checkJobRequest(body: unknown): JobRequest {
@@ -75,8 +119,8 @@ const KERNEL_FIELDS = ['arrays', 'output', 'requiresGpu']
 
 function checkTask(value: unknown): JobTask {
   const task = fields('task', value, ['kind', 'name', 'bundle', 'bundleBytes', ...KERNEL_FIELDS])
-  if (task.kind !== 'module' && task.kind !== 'kernel') {
-    throw wrong('task.kind', '"module" or "kernel"')
+  if (task.kind !== 'module' && task.kind !== 'kernel' && task.kind !== 'graph') {
+    throw wrong('task.kind', '"module", "kernel" or "graph"')
   }
   if (typeof task.name !== 'string' || task.name.length === 0 || task.name.length > 128) {
     throw wrong('task.name', 'a string of 1 to 128 characters')
@@ -86,7 +130,7 @@ function checkTask(value: unknown): JobTask {
     bundle: hash('task.bundle', task.bundle),
     bundleBytes: whole('task.bundleBytes', task.bundleBytes, 1),
   }
-  if (task.kind === 'module') return { kind: 'module', ...common }
+  if (task.kind !== 'kernel') return { kind: task.kind, ...common }
   const { output, requiresGpu } = task
   if (!Array.isArray(output) || output.length < 1 || output.length > 3) {
     throw wrong('task.output', '1 to 3 extents')
@@ -131,71 +175,4 @@ function checkInput(value: unknown): JobInput {
   const start = whole('input.start', input.start, Number.MIN_SAFE_INTEGER)
   if (!Number.isSafeInteger(start + count)) throw wrong('input', 'a range of safe integers')
   return { kind: 'range', start, count }
-}
-
-const COUNTS = {
-  chunkSize: 1,
-  timeLimitMs: 1,
-  memoryBytes: 1,
-  retries: 0,
-  maxItemsPerWorker: 1,
-  replicas: 1,
-} as const
-
-function checkOptions(value: unknown): JobOptions {
-  const names = ['args', 'speculate', ...Object.keys(COUNTS)]
-  const options = fields('options', value, names)
-  const { args, speculate } = options
-  if (speculate !== undefined && typeof speculate !== 'boolean') {
-    throw wrong('options.speculate', 'true or false', 'ERR_MESH_OPTION_INVALID')
-  }
-  if (args !== undefined && !(typeof args === 'string' && /^(?:[0-9a-f]{2})*$/.test(args))) {
-    throw wrong('options.args', 'msgpack bytes in lower-case hex', 'ERR_MESH_OPTION_INVALID')
-  }
-  const out: Fields = {
-    ...(args !== undefined && { args }),
-    ...(speculate !== undefined && { speculate }),
-  }
-  for (const [name, min] of Object.entries(COUNTS)) {
-    const count = options[name]
-    if (count === undefined) continue
-    out[name] = whole(`options.${name}`, count, min, 'ERR_MESH_OPTION_INVALID')
-  }
-  if (typeof out.replicas === 'number' && out.replicas > MAX_REPLICAS) {
-    throw wrong('options.replicas', `at most ${MAX_REPLICAS}`, 'ERR_MESH_OPTION_INVALID')
-  }
-  return out as JobOptions
-}
-
-function fields(name: string, value: unknown, known: readonly string[]): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw wrong(name, 'an object')
-  }
-  for (const key of Object.keys(value)) {
-    if (!known.includes(key)) throw wrong(`${name}.${key}`, `one of ${known.join(', ')}`)
-  }
-  return value as Fields
-}
-
-function hash(name: string, value: unknown): BlobHash {
-  if (typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)) return value as BlobHash
-  throw wrong(name, 'a SHA-256 as 64 lower-case hex characters')
-}
-
-function whole(
-  name: string,
-  value: unknown,
-  min: number,
-  code: 'ERR_MESH_PROTOCOL' | 'ERR_MESH_OPTION_INVALID' = 'ERR_MESH_PROTOCOL',
-): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min) return value
-  throw wrong(name, min < 0 ? 'a whole number' : `a whole number from ${min} up`, code)
-}
-
-function wrong(
-  name: string,
-  right: string,
-  code: 'ERR_MESH_PROTOCOL' | 'ERR_MESH_OPTION_INVALID' = 'ERR_MESH_PROTOCOL',
-): MeshError {
-  return new MeshError(code, `${name} is wrong: it must be ${right}`, { details: { field: name } })
 }

@@ -4,7 +4,7 @@ import type { JobId } from '../../scheduler/types.ts'
 import type { MeshBackend } from '../types.ts'
 import { encodeHead, encodeSpan, type StreamEnd } from './frames.ts'
 import type { Gate } from './gate.ts'
-import { readBlob, readJobRequest } from './requests.ts'
+import { checkHash, readCancelRequest, readJobRequest, readRanges, readUpload } from './requests.ts'
 import { StreamWriter } from './stream-writer.ts'
 import { HttpError, toWire } from './wire-error.ts'
 
@@ -23,12 +23,16 @@ export interface Exchange {
 
 type Handler = (exchange: Exchange, job: string) => Promise<void> | void
 
-/** Path below /v1, JOB standing for one segment; then method. */
+/** What the second segment of a path names. */
+const NAMED: Readonly<Record<string, string>> = { jobs: 'JOB', blobs: 'HASH' }
+
+/** Path below /v1, JOB and HASH standing for one segment; then method. */
 const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   status: { GET: async (x) => sendJson(x.response, 200, await x.backend.status()) },
   peers: { GET: async (x) => sendJson(x.response, 200, await x.backend.peers()) },
   ticket: { GET: async (x) => sendJson(x.response, 200, { ticket: await x.backend.ticket() }) },
   blobs: { POST: putBlob },
+  'blobs/HASH': { GET: readBlob },
   jobs: {
     GET: async (x) => sendJson(x.response, 200, await x.backend.jobs()),
     POST: async (x) =>
@@ -36,19 +40,27 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   },
   'jobs/JOB': { GET: async (x, job) => sendJson(x.response, 200, await x.backend.job(job)) },
   'jobs/JOB/watch': { GET: watch },
-  'jobs/JOB/results': { GET: results },
+  'jobs/JOB/results': { GET: results, POST: results },
   'jobs/JOB/logs': { GET: logs },
   'jobs/JOB/forget': {
     POST: async (x, job) => sendJson(x.response, 200, { job: await x.backend.forget(job) }),
   },
+  'jobs/JOB/pause': {
+    POST: async (x, job) => sendJson(x.response, 200, { job: await x.backend.pause(job) }),
+  },
+  'jobs/JOB/resume': {
+    POST: async (x, job) => sendJson(x.response, 200, { job: await x.backend.resume(job) }),
+  },
+  cancel: { POST: cancel },
   leave: { POST: (x) => x.leave() },
 }
 
 /** @throws what the answer should say (src/node/control/wire-error.ts) */
 export async function route(exchange: Exchange, path: string): Promise<void> {
   const [version, ...segments] = path.split('/').slice(1)
-  const job = segments[0] === 'jobs' ? segments[1] : undefined
-  if (job !== undefined) segments[1] = 'JOB'
+  const name = NAMED[segments[0] ?? '']
+  const named = name === undefined ? undefined : segments[1]
+  if (named !== undefined) segments[1] = name!
   const methods = version === 'v1' ? lookUp(ROUTES, segments.join('/')) : undefined
   if (methods === undefined) {
     throw new HttpError(404, 'ERR_MESH_UNSUPPORTED', `there is nothing at ${path.slice(0, 200)}`)
@@ -58,7 +70,7 @@ export async function route(exchange: Exchange, path: string): Promise<void> {
     const allow = Object.keys(methods).join(', ')
     throw new HttpError(405, 'ERR_MESH_UNSUPPORTED', `${path} takes ${allow}`, { allow })
   }
-  await handler(exchange, job === undefined ? '' : decode(job))
+  await handler(exchange, named === undefined ? '' : decode(named))
 }
 
 export function sendJson(
@@ -79,8 +91,23 @@ export function sendJson(
 
 async function putBlob(exchange: Exchange): Promise<void> {
   const { backend, uploads, request, response, signal } = exchange
-  const put = await uploads.run(async () => backend.putBlob(await readBlob(request)), signal)
+  const put = await uploads.run(async () => backend.putBlob(await readUpload(request)), signal)
   sendJson(response, 201, put)
+}
+
+async function readBlob({ backend, response }: Exchange, hash: string): Promise<void> {
+  const bytes = await backend.readBlob(checkHash(hash))
+  if (response.destroyed) return
+  response.writeHead(200, {
+    'content-type': 'application/octet-stream',
+    'content-length': bytes.byteLength,
+  })
+  response.end(bytes)
+}
+
+async function cancel({ backend, request, response }: Exchange): Promise<void> {
+  const { jobs, reason } = await readCancelRequest(request)
+  sendJson(response, 200, { jobs: await backend.cancel(jobs, reason) })
 }
 
 async function watch(exchange: Exchange, job: string): Promise<void> {
@@ -96,7 +123,7 @@ async function logs(exchange: Exchange, job: string): Promise<void> {
 }
 
 async function results(exchange: Exchange, job: string): Promise<void> {
-  const { backend, query, response, signal } = exchange
+  const { backend, query, request, response, signal } = exchange
   const order = query.get('order') ?? 'item'
   if (order !== 'item' && order !== 'arrival') {
     throw new MeshError('ERR_MESH_OPTION_INVALID', 'order must be item or arrival', {
@@ -104,10 +131,12 @@ async function results(exchange: Exchange, job: string): Promise<void> {
     })
   }
   const id = await resolveJob(exchange, job)
+  const ranges = request.method === 'POST' ? await readRanges(request) : undefined
   response.writeHead(200, { 'content-type': 'application/octet-stream' })
   const wait = query.get('wait') !== '0'
   const recompute = query.get('recompute') === '1'
-  const options = { order, wait, signal, ...(recompute && { recompute }) } as const
+  const more = { ...(recompute && { recompute }), ...(ranges && { ranges }) }
+  const options = { order, wait, signal, ...more } as const
   await stream(response, backend.results(id, options), encodeSpan, encodeHead)
 }
 

@@ -82,6 +82,8 @@ const FIELD_COUNT: Readonly<Record<Kind, number>> = {
   suspect: 2,
   findJobs: 2,
   foundJobs: 2,
+  clock: 1,
+  findNonce: 2,
 }
 
 function readFields(kind: Kind, r: CborReader): WireMessage {
@@ -143,6 +145,10 @@ function readFields(kind: Kind, r: CborReader): WireMessage {
       return { kind, id: r.uint('id'), prefix: prefix(r) }
     case 'foundJobs':
       return { kind, id: r.uint('id'), jobs: list(r, 'jobs', MAX_FOUND_JOBS, job) }
+    case 'findNonce':
+      return { kind, id: r.uint('id'), nonce: r.hex('nonce', 16) }
+    case 'clock':
+      return { kind, ms: r.uint('ms', MAX_DATE_MS) }
   }
 }
 

@@ -107,6 +107,10 @@ function fieldsOf(message: WireMessage): CborValue[] {
       return [uint(message.id, 'id'), text(message.prefix, 'prefix', MAX_PREFIX_CHARS)]
     case 'foundJobs':
       return [uint(message.id, 'id'), list(message.jobs, MAX_FOUND_JOBS, 'jobs', job)]
+    case 'findNonce':
+      return [uint(message.id, 'id'), hexBytes(message.nonce, 16, 'nonce')]
+    case 'clock':
+      return [uint(message.ms, 'ms')]
   }
 }
 

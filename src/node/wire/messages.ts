@@ -21,6 +21,8 @@ export const KINDS = {
   suspect: 13,
   findJobs: 14,
   foundJobs: 15,
+  clock: 16,
+  findNonce: 17,
 } as const
 
 /** A feed, and the first entry of it that is wanted. */
@@ -98,3 +100,7 @@ export type WireMessage =
   /** Which jobs do you know whose id starts so (4 to 64 hex characters)? */
   | { readonly kind: 'findJobs'; readonly id: number; readonly prefix: string }
   | { readonly kind: 'foundJobs'; readonly id: number; readonly jobs: readonly JobId[] }
+  /** What my wall clock says: ms since 1970. */
+  | { readonly kind: 'clock'; readonly ms: number }
+  /** Which jobs with an idempotency key do you know whose nonce this is? Answered by foundJobs. */
+  | { readonly kind: 'findNonce'; readonly id: number; readonly nonce: string }

@@ -1,5 +1,6 @@
 /** What `import … from 'meshwork'` gives inside a worker, and what its tasks leave there. */
 import { isMeshError, MeshError } from '../../base/errors.ts'
+import { chain, chord, chunks, group, map, reduce, signature, starmap } from '../compose.ts'
 import { defineTask, isTask, type Task, type TaskDefinition } from '../task.ts'
 import { RUNTIME_SYMBOL } from '../task-stub.ts'
 
@@ -28,6 +29,8 @@ export function installBundleRuntime(more: Readonly<Record<string, unknown>> = {
       isTask,
       MeshError,
       isMeshError,
+      // A file of a composition builds it at its top level, on a worker too.
+      ...{ chain, chord, chunks, group, map, reduce, signature, starmap },
       ...more,
       // A worker is no peer. The module that defines the task may be a whole program, which waits here for ever.
       joinMesh: () => {

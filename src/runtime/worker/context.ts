@@ -7,35 +7,18 @@ import { FRAME } from './frames.ts'
 import type { GpuCalls } from './gpu-calls.ts'
 import { report } from './reporter.ts'
 
-/** The `ctx` of a worker: one object, its fields set before each item. */
-export class WorkerContext implements TaskContext<unknown> {
-  attempt = 1
-  index = -1
-  state: unknown = undefined
-  readonly args: unknown
-  readonly peer: { readonly id: string; readonly name: string }
-  readonly gpu: TaskGpu
-  /** Of the running item, on performance.now(); Infinity: no limit. */
+/** The item that a worker runs: what the contexts of all its tasks share. */
+export class RunningItem {
+  /** Its number in the job. */
+  number = -1
+  /** On performance.now(); Infinity: no limit. */
   deadline = Number.POSITIVE_INFINITY
+  /** The deadline is the soft limit's: nobody kills the worker for it. */
+  isSoft = false
   /** The item passed its limit and its signal was aborted for that. */
   timedOut = false
   private controller: AbortController | undefined
   private progressAt = Number.NEGATIVE_INFINITY
-  private readonly console: Console
-
-  constructor(
-    args: unknown,
-    peer: { readonly id: string; readonly name: string },
-    con: Console,
-    calls: GpuCalls,
-  ) {
-    this.args = args
-    this.peer = peer
-    this.gpu = Object.freeze({
-      run: (...call: Parameters<TaskGpu['run']>) => calls.run(this.signal, ...call),
-    })
-    this.console = con
-  }
 
   /** A task that never yields can still ask: the deadline is looked at here too. */
   get signal(): AbortSignal {
@@ -44,23 +27,15 @@ export class WorkerContext implements TaskContext<unknown> {
     return this.controller.signal
   }
 
-  log = (...parts: unknown[]): void => {
-    this.console.line('log', format(...parts))
-  }
-
-  progress = (fraction: number): void => {
-    const now = performance.now()
-    if (now - this.progressAt < ITEM_PROGRESS_MS && fraction < 1) return
-    this.progressAt = now
-    const bounded = Math.min(1, Math.max(0, Number(fraction) || 0))
-    report(FRAME.itemProgress, { item: this.index, fraction: bounded })
-  }
-
-  /** Aborts the signal of the running item at its limit. */
+  /** Aborts the signal at the item's limit. */
   timeOut(): void {
     if (this.timedOut) return
     this.timedOut = true
-    this.abort(new MeshError('ERR_MESH_TIME_LIMIT', 'the item passed its time limit'))
+    this.abort(
+      this.isSoft
+        ? new MeshError('ERR_MESH_SOFT_TIME_LIMIT', 'the item passed its soft time limit')
+        : new MeshError('ERR_MESH_TIME_LIMIT', 'the item passed its time limit'),
+    )
   }
 
   abort(reason: unknown): void {
@@ -72,5 +47,50 @@ export class WorkerContext implements TaskContext<unknown> {
   renew(): void {
     this.timedOut = false
     this.controller = undefined
+  }
+
+  tellProgress(fraction: number): void {
+    const now = performance.now()
+    if (now - this.progressAt < ITEM_PROGRESS_MS && fraction < 1) return
+    this.progressAt = now
+    const bounded = Math.min(1, Math.max(0, Number(fraction) || 0))
+    report(FRAME.itemProgress, { item: this.number, fraction: bounded })
+  }
+}
+
+/** What the contexts of all tasks of a worker have in common. */
+export interface Surroundings {
+  readonly args: unknown
+  readonly peer: { readonly id: string; readonly name: string }
+  readonly console: Console
+  readonly calls: GpuCalls
+  readonly running: RunningItem
+}
+
+/** The `ctx` of one task of a worker: one object, its fields set before each item. */
+export class WorkerContext implements TaskContext<unknown> {
+  attempt = 1
+  index = -1
+  state: unknown = undefined
+  readonly args: unknown
+  readonly peer: { readonly id: string; readonly name: string }
+  readonly gpu: TaskGpu
+  readonly log: (...parts: unknown[]) => void
+  readonly progress: (fraction: number) => void
+  private readonly running: RunningItem
+
+  constructor({ args, peer, console, calls, running }: Surroundings) {
+    this.args = args
+    this.peer = peer
+    this.running = running
+    this.gpu = Object.freeze({
+      run: (...call: Parameters<TaskGpu['run']>) => calls.run(running.signal, ...call),
+    })
+    this.log = (...parts) => console.line('log', format(...parts))
+    this.progress = (fraction) => running.tellProgress(fraction)
+  }
+
+  get signal(): AbortSignal {
+    return this.running.signal
   }
 }

@@ -4,7 +4,7 @@
  */
 import { MeshError } from '../../base/errors.ts'
 import { MAX_FRAME_BYTES } from '../limits.ts'
-import type { ChunkInput } from '../types.ts'
+import type { Backoff, ChunkInput, ChunkNode, ChunkStep } from '../types.ts'
 
 export const COMMAND_FD = 3
 export const REPORT_FD = 4
@@ -19,6 +19,7 @@ export const FRAME = {
   check: 4,
   gpuResult: 5,
   gpuFailed: 6,
+  load: 7,
   // worker -> peer
   ready: 16,
   loadFailed: 17,
@@ -35,12 +36,24 @@ export const FRAME = {
   gpuCancel: 28,
 } as const
 
+/** A task as a worker finds it: the default export of a bundle, or with `pick` the task of that name. */
+export type TaskRef = Pick<ChunkStep, 'bundle' | 'pick'>
+
+/** What tells tasks apart, for a peer and its workers. */
+export function taskKey({ bundle, pick }: TaskRef): string {
+  return pick === undefined ? bundle.hash : `${bundle.hash} ${pick}`
+}
+
 export interface InitFrame {
-  readonly bundle: { readonly hash: string; readonly path: string }
+  readonly tasks: readonly TaskRef[]
   readonly args: Uint8Array | undefined
   readonly peer: { readonly id: string; readonly name: string }
   /** Load and look, without setup(). */
   readonly checkOnly: boolean
+}
+/** More tasks for a worker that has some; answered as init is. */
+export interface LoadFrame {
+  readonly tasks: readonly TaskRef[]
 }
 export interface ReadyFrame {
   /** undefined: a plain function without a name. */
@@ -61,13 +74,18 @@ export interface RunFrame {
   readonly budgetMs: number
   readonly outputBytes: number
   readonly input: ChunkInput
+  /** The task of a plain job; absent with `node`. */
+  readonly task: TaskRef | undefined
+  readonly node: ChunkNode | undefined
   readonly retries: number
+  readonly backoff: Backoff | undefined
+  readonly softTimeLimitMs: number | undefined
   readonly timeLimitMs: number | undefined
   /** The worker's cap, for messages. */
   readonly memoryBytes: number
   /** Announce every item and hand over every value at once: somebody in here kills workers. */
   readonly careful: boolean
-  /** Attempts spent in workers that died, by item. */
+  /** Attempts spent in other runs, by item. */
   readonly attempts: readonly (readonly [item: number, attempts: number])[]
 }
 export interface EndedFrame {
@@ -75,10 +93,12 @@ export interface EndedFrame {
   readonly reached: number
   readonly failed: number
   readonly elapsedMs: number
-  readonly ended: 'range' | 'time' | 'output' | 'aborted' | 'inputLost'
+  readonly ended: 'range' | 'time' | 'output' | 'aborted' | 'inputLost' | 'retry'
   readonly rssBytes: number
   /** What went wrong with the input. */
   readonly message?: string
+  /** Of 'retry': when item `reached` is tried again, and for the how manieth time. */
+  readonly retry?: { readonly delayMs: number; readonly attempt: number } | undefined
 }
 export interface LogFrame {
   readonly stream: 'stdout' | 'stderr' | 'log'

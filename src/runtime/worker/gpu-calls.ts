@@ -93,6 +93,7 @@ export class GpuCalls {
     const call = this.sent.get(id)
     if (call === undefined) return
     this.forgetCall(id)
+    if (type === FRAME.gpuFailed) this.letGo(call.arrays)
     settle(call, () => {
       if (type === FRAME.gpuResult) call.resolve(readGpuResult(payload))
       else call.reject(readGpuFailed(payload))
@@ -162,12 +163,20 @@ export class GpuCalls {
       count -= 1
     }
     if (bytes > MAX_GPU_HELD_BYTES || count > MAX_GPU_HELD_ARRAYS) return false
-    for (const hash of goes) {
-      this.heldBytes -= this.held.get(hash)!
-      this.held.delete(hash)
-      this.report(FRAME.gpuForget, [gpuHash(hash)])
-    }
+    for (const hash of goes) this.drop(hash)
     return true
+  }
+
+  /** A call has failed, perhaps since the peer could not keep these: the next one that needs them sends them again. */
+  private letGo(hashes: readonly string[]): void {
+    const needed = new Set([...this.sent.values()].flatMap(({ arrays }) => arrays))
+    for (const hash of hashes) if (this.held.has(hash) && !needed.has(hash)) this.drop(hash)
+  }
+
+  private drop(hash: string): void {
+    this.heldBytes -= this.held.get(hash)!
+    this.held.delete(hash)
+    this.report(FRAME.gpuForget, [gpuHash(hash)])
   }
 
   private hold(hash: string, bytes: Uint8Array): void {

@@ -2,10 +2,10 @@
 import { MAX_MESSAGE_CHARS, MAX_STACK_CHARS } from '../limits.ts'
 import type { ErrorFrame } from './frames.ts'
 
-/** Prefix of the bundle's file in stacks, and what stands in its place: set once it is loaded. */
-let bundleFile: { readonly url: string; readonly path: string; readonly shown: string } | undefined
+/** How files of bundles begin in stacks, and what stands in their place. */
+const bundleFiles: { readonly url: string; readonly path: string; readonly shown: string }[] = []
 export function showBundleAs(url: string, path: string, shown: string): void {
-  bundleFile = { url, path, shown }
+  bundleFiles.push({ url, path, shown })
 }
 
 const OUT_OF_MEMORY =
@@ -20,8 +20,28 @@ export function toErrorFrame(thrown: unknown, code = 'ERR_MESH_ITEM_THREW'): Err
   }
 }
 
+/** What an item fails with whose task threw. `limit`: the time limit that it had passed. */
+export function explainThrown(
+  thrown: unknown,
+  limit: { readonly isSoft: boolean; readonly ms: number } | undefined,
+  memoryBytes: number,
+): ErrorFrame {
+  const error = toErrorFrame(thrown)
+  if (limit !== undefined) {
+    const [code, what, flag] = limit.isSoft
+      ? ['ERR_MESH_SOFT_TIME_LIMIT', 'soft limit', '--soft-time-limit']
+      : ['ERR_MESH_TIME_LIMIT', 'limit', '--time-limit']
+    const message = `the item ran longer than its ${what} of ${limit.ms / 1000} s (${flag}) and stopped with: ${error.message}`
+    return { ...error, code, name: 'MeshError', message }
+  }
+  if (!isOutOfMemory(thrown)) return error
+  const capMiB = Math.round(memoryBytes / 2 ** 20)
+  const message = `the task needed more memory than its cap of ${capMiB} MB; --memory sets the cap (${error.message})`
+  return { ...error, code: 'ERR_MESH_MEMORY_LIMIT', name: 'MeshError', message }
+}
+
 /** True for the RangeError of an allocation that the memory cap refused. */
-export function isOutOfMemory(thrown: unknown): boolean {
+function isOutOfMemory(thrown: unknown): boolean {
   return thrown instanceof RangeError && OUT_OF_MEMORY.test(thrown.message)
 }
 
@@ -37,11 +57,11 @@ const INTERNAL = /node:internal\/|\/src\/runtime\/worker\//
 /** Drops the frames of the worker itself and the temporary folder's name. */
 function cleanStack(stack: string): string {
   const lines = stack.split('\n').filter((line) => !/^\s+at /.test(line) || !INTERNAL.test(line))
-  const text = lines.join('\n').slice(0, MAX_STACK_CHARS)
-  if (bundleFile === undefined) return text
+  let text = lines.join('\n').slice(0, MAX_STACK_CHARS)
+  for (const { url, path, shown } of bundleFiles) {
+    text = text.replaceAll(url, shown).replaceAll(path, shown)
+  }
   return text
-    .replaceAll(bundleFile.url, bundleFile.shown)
-    .replaceAll(bundleFile.path, bundleFile.shown)
 }
 
 function isErrorLike(thrown: unknown): boolean {

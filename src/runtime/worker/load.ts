@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { sha256Hex } from '../../base/bytes.ts'
 import { MeshError } from '../../base/errors.ts'
+import { isComposition } from '../composition.ts'
 import { MAX_BUNDLE_BYTES } from '../limits.ts'
 import { describe, isTask, type Task } from '../task.ts'
 import { PICK_SYMBOL } from '../task-stub.ts'
@@ -13,16 +14,28 @@ import { installBundleRuntime } from './bundle-runtime.ts'
 import { loadKernels } from './gpu-calls.ts'
 import { showBundleAs } from './item-error.ts'
 
+/** What defineKernel marks its kernels with; its module is loaded for bundles that call it alone. */
+const KERNEL_BRAND = Symbol.for('meshwork.kernel')
+
 export interface LoadedTask {
   readonly kind: 'task' | 'function'
   readonly name: string | undefined
-  readonly task: Pick<Task, 'run' | 'setup' | 'input'>
+  readonly task: Pick<Task, 'run' | 'setup' | 'input' | 'retryOn'>
 }
 
-/** @throws ERR_MESH_TASK_INVALID, ERR_MESH_TASK_NO_DEFAULT, or what the bundle's top level throws. */
-export async function loadBundle(bundle: { hash: string; path: string }): Promise<LoadedTask> {
+/** A bundle that was run. */
+export interface LoadedBundle {
+  /** The task of that name, or without a name the one that is meant. @throws ERR_MESH_TASK_INVALID, ERR_MESH_TASK_NO_DEFAULT */
+  task(name: string | undefined): LoadedTask
+}
+
+/** @throws ERR_MESH_TASK_INVALID, ERR_MESH_TASK_NOT_FOUND, or what the bundle's top level throws. */
+export async function loadBundle(bundle: { hash: string; path: string }): Promise<LoadedBundle> {
   const bytes = readBundle(bundle)
   const runtime = installBundleRuntime(await kernelExports(bytes))
+  const globals = globalThis as { [PICK_SYMBOL]?: unknown }
+  // Of a bundle before this one.
+  delete globals[PICK_SYMBOL]
   const folder = mkdtempSync(join(tmpdir(), 'mesh-'))
   const remove = (): void => rmSync(folder, { recursive: true, force: true })
   process.once('exit', remove)
@@ -37,7 +50,9 @@ export async function loadBundle(bundle: { hash: string; path: string }): Promis
       import(url) as Promise<Record<string, unknown>>,
       runtime.parked.then(() => undefined),
     ])
-    return chooseTask(exports, runtime.tasks)
+    const own = globals[PICK_SYMBOL]
+    const { tasks } = runtime
+    return { task: (name) => chooseTask(exports, tasks, name ?? own) }
   } finally {
     remove()
     process.removeListener('exit', remove)
@@ -83,11 +98,15 @@ function offerCommonJs(file: string): void {
   Object.assign(globalThis, { require, __filename: file, __dirname: dirname(file) })
 }
 
+function isKernel(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Reflect.get(value, KERNEL_BRAND) === true
+}
+
 function chooseTask(
   exports: Record<string, unknown> | undefined,
   tasks: ReadonlyMap<string, Task>,
+  pick: unknown,
 ): LoadedTask {
-  const pick = (globalThis as { [PICK_SYMBOL]?: unknown })[PICK_SYMBOL]
   if (typeof pick === 'string') {
     const task = tasks.get(pick)
     if (task !== undefined) return { kind: 'task', name: task.name, task }
@@ -109,16 +128,24 @@ function chooseTask(
     return { kind: 'function', name: found.name || undefined, task: { run } }
   }
   if (found === undefined) {
-    const named = Object.keys(exports ?? {}).find((key) => isTask(exports![key]))
+    const keys = Object.keys(exports ?? {})
+    const named = keys.find((key) => isTask(exports![key]))
+    const kernel = keys.find((key) => isKernel(exports![key]))
+    const [what, name] = named === undefined ? ['kernel', kernel] : ['task', named]
     throw new MeshError(
       'ERR_MESH_TASK_NO_DEFAULT',
-      named === undefined
+      name === undefined
         ? 'it has no default export; write `export default defineTask({ name, run(item, ctx) { … } })`'
-        : `it has no default export, but exports the task "${named}"; write \`export default ${named}\``,
+        : `it has no default export, but exports the ${what} "${name}"; write \`export default ${name}\``,
     )
   }
+  const other = isKernel(found)
+    ? ' (it is a kernel, which has no items)'
+    : isComposition(found)
+      ? ' (it is a composition, whose items are its own: submit it without items)'
+      : ''
   throw new MeshError(
     'ERR_MESH_TASK_INVALID',
-    `its default export is ${describe(found)} and no task; write \`export default defineTask({ name, run(item, ctx) { … } })\``,
+    `its default export is ${describe(found)} and no task${other}; write \`export default defineTask({ name, run(item, ctx) { … } })\``,
   )
 }

@@ -5,18 +5,27 @@
  * Marks tell the peer which item to blame for a death. Slow items are announced one by one (`exact`); fast ones by a mark every
  * few milliseconds, and after a death the peer runs those few again one by one (`careful`).
  */
-import { FAST_ITEMS_TO_RELAX, FLUSH_MS, MARK_MS, SLOW_ITEM_MS, YIELD_MS } from '../limits.ts'
-import type { Task } from '../task.ts'
+import {
+  FAST_ITEMS_TO_RELAX,
+  FLUSH_MS,
+  MARK_MS,
+  MAX_WAIT_IN_WORKER_MS,
+  MAX_WAITED_IN_CHUNK_MS,
+  SLOW_ITEM_MS,
+  YIELD_MS,
+} from '../limits.ts'
 import type { ItemError } from '../types.ts'
-import type { WorkerContext } from './context.ts'
+import { waitAfter } from './backoff.ts'
+import type { RunningItem } from './context.ts'
+import { Failed, InputLost } from './failed.ts'
 import type { EndedFrame, RunFrame } from './frames.ts'
-import { isOutOfMemory, toErrorFrame } from './item-error.ts'
-import type { Items } from './items.ts'
+import { explainThrown } from './item-error.ts'
 import { Output } from './output.ts'
 import { reportMark } from './reporter.ts'
+import { isThenable, type Work } from './work.ts'
 
 type Ended = EndedFrame['ended']
-type Step = 'stop' | 'yield' | PromiseLike<unknown>
+type Step = 'stop' | 'yield' | 'wait' | PromiseLike<unknown>
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -25,14 +34,21 @@ export class ChunkLoop {
   at: number
   readonly output: Output
   private readonly frame: RunFrame
-  private readonly task: Pick<Task, 'run'>
-  private readonly ctx: WorkerContext
-  private readonly items: Items
+  private readonly work: Work
+  private readonly running: RunningItem
+  /** Of one item, ms: the soft one where there is one. */
+  private readonly limitMs: number | undefined
   private ended: Ended = 'range'
-  private aborted = false
+  /** Why no other item begins, or none yet. */
+  private halt: 'aborted' | 'inputLost' | 'retry' | 'wait' | undefined
+  private retry: EndedFrame['retry']
+  private waitMs = 0
+  private waitedMs = 0
+  private endWait = (): void => {}
   private exact = true
   private fastItems = 0
   private tries = 0
+  private attempt = 1
   private clock = Date.now()
   private readonly startedAt = performance.now()
   private now = this.startedAt
@@ -43,11 +59,13 @@ export class ChunkLoop {
   private watch: NodeJS.Timeout | undefined
   private lostInput: string | undefined
 
-  constructor(frame: RunFrame, task: Pick<Task, 'run'>, ctx: WorkerContext, items: Items) {
+  constructor(frame: RunFrame, work: Work, running: RunningItem) {
     this.frame = frame
-    this.task = task
-    this.ctx = ctx
-    this.items = items
+    this.work = work
+    this.running = running
+    const { softTimeLimitMs: soft, timeLimitMs: hard } = frame
+    running.isSoft = soft !== undefined && (hard === undefined || soft < hard)
+    this.limitMs = running.isSoft ? soft : hard
     this.at = frame.lo
     this.output = new Output(frame.run, frame.lo)
   }
@@ -58,6 +76,8 @@ export class ChunkLoop {
       if (step === 'yield') {
         await nextTurn()
         this.yieldedAt = performance.now()
+      } else if (step === 'wait') {
+        await this.wait()
       } else {
         await this.settle(step)
       }
@@ -65,7 +85,7 @@ export class ChunkLoop {
     }
     clearTimeout(this.watch)
     this.flush()
-    this.ctx.deadline = Number.POSITIVE_INFINITY
+    this.running.deadline = Number.POSITIVE_INFINITY
     return {
       run: this.frame.run,
       reached: this.at,
@@ -73,19 +93,23 @@ export class ChunkLoop {
       elapsedMs: performance.now() - this.startedAt,
       ended: this.ended,
       ...(this.lostInput === undefined ? {} : { message: this.lostInput }),
+      ...(this.retry === undefined || this.ended !== 'retry' ? {} : { retry: this.retry }),
     }
   }
 
   /** Stop before the next item; the signal of the one that runs aborts. */
   abort(reason: unknown): void {
-    this.aborted = true
-    this.ctx.abort(reason)
+    this.halt = 'aborted'
+    this.work.stop()
+    this.running.abort(reason)
+    this.endWait()
   }
 
   /** Runs items until one must be awaited, the event loop is due, or the chunk ends. */
   private step(): Step {
-    const { task, ctx, items, frame } = this
+    const { work, frame } = this
     while (this.at < frame.hi) {
+      if (this.halt !== undefined) return this.halt === 'wait' ? 'wait' : this.stop(this.halt)
       const clock = Date.now()
       if (clock !== this.clock) {
         this.clock = clock
@@ -94,37 +118,30 @@ export class ChunkLoop {
       } else if (this.exact && !frame.careful && ++this.fastItems > FAST_ITEMS_TO_RELAX) {
         this.relax()
       }
-      if (this.aborted) return this.stop('aborted')
-      if (this.output.sentBytes >= frame.outputBytes) return this.stop('output')
+      if (this.output.sentBytes >= frame.outputBytes) return this.stopBetween('output')
       // The first mark of a run also tells the peer that this worker listens.
       if (this.exact) this.mark()
-      let item: unknown
-      try {
-        item = items.get(this.at)
-      } catch (error) {
-        this.lostInput = error instanceof Error ? error.message : String(error)
-        return this.stop('inputLost')
-      }
       this.begin()
       let value: unknown
       try {
-        value = task.run(item, ctx)
+        value = work.compute(this.at)
       } catch (error) {
         this.fail(error)
         continue
       }
-      if (value !== null && typeof value === 'object' && isThenable(value)) return value
+      if (isThenable(value)) return value
       this.accept(value)
     }
     return this.stop('range')
   }
 
   private begin(): void {
-    const { ctx, frame } = this
-    ctx.index = this.at
-    ctx.attempt = this.tries + 1
-    if (frame.attempts.length > 0) ctx.attempt += this.attemptsBefore()
-    if (frame.timeLimitMs !== undefined) ctx.deadline = performance.now() + frame.timeLimitMs
+    const { running, frame, limitMs } = this
+    running.number = this.at
+    this.attempt = this.tries + 1
+    if (frame.attempts.length > 0) this.attempt += this.attemptsBefore()
+    this.work.begin(this.at, this.attempt, this.attempt > frame.retries)
+    if (limitMs !== undefined) running.deadline = performance.now() + limitMs
   }
 
   private attemptsBefore(): number {
@@ -141,7 +158,7 @@ export class ChunkLoop {
     }
     this.now = now
     if (now - this.startedAt >= frame.budgetMs && this.at > frame.lo) {
-      this.stop('time')
+      this.stopBetween('time')
       return true
     }
     if (now - this.flushedAt >= FLUSH_MS) this.flush()
@@ -160,6 +177,13 @@ export class ChunkLoop {
     reportMark(this.frame.run, this.at, this.exact)
   }
 
+  /** An item that is being tried again goes on counting in the next chunk. */
+  private stopBetween(ended: 'time' | 'output'): 'stop' {
+    if (this.tries === 0) return this.stop(ended)
+    this.retry = { delayMs: 0, attempt: this.attempt + 1 }
+    return this.stop('retry')
+  }
+
   private stop(ended: Ended): 'stop' {
     this.ended = ended
     return 'stop'
@@ -173,7 +197,7 @@ export class ChunkLoop {
   private next(full: boolean): void {
     this.at += 1
     this.tries = 0
-    this.ctx.renew()
+    this.running.renew()
     if (full || this.frame.careful) this.flush()
   }
 
@@ -184,40 +208,66 @@ export class ChunkLoop {
 
   /** The running item threw: again, or failed for good. An aborted one is left unfinished. */
   private fail(thrown: unknown): void {
-    if (this.aborted) return
-    const { ctx, frame } = this
-    const { attempt, timedOut } = ctx
-    if (attempt <= frame.retries) {
-      this.tries += 1
-      ctx.renew()
+    if (this.halt === 'aborted') return
+    const { running, frame, attempt } = this
+    if (thrown instanceof InputLost) {
+      this.lostInput = thrown.message
+      this.halt = 'inputLost'
       return
     }
-    const error: ItemError = {
-      ...this.explain(thrown, timedOut),
-      index: this.at,
-      attempts: attempt,
+    if (thrown instanceof Failed) {
+      this.giveUp(thrown.error)
+      return
     }
-    this.next(this.output.addFailure(error))
+    if (running.isSoft && performance.now() >= running.deadline) running.timeOut()
+    if (attempt <= frame.retries && this.work.mayRetry(thrown)) this.tryAgain()
+    else {
+      const passed = { isSoft: running.isSoft, ms: this.limitMs! }
+      const limit = running.timedOut ? passed : undefined
+      this.giveUp(explainThrown(thrown, limit, frame.memoryBytes))
+    }
   }
 
-  private explain(thrown: unknown, timedOut: boolean): Omit<ItemError, 'index' | 'attempts'> {
-    const error = toErrorFrame(thrown)
-    if (timedOut) {
-      return {
-        ...error,
-        code: 'ERR_MESH_TIME_LIMIT',
-        name: 'MeshError',
-        message: `the item ran longer than its limit of ${this.frame.timeLimitMs! / 1000} s (--time-limit) and stopped with: ${error.message}`,
+  private giveUp(error: Omit<ItemError, 'index' | 'attempts'>): void {
+    this.next(this.output.addFailure({ ...error, index: this.at, attempts: this.attempt }))
+  }
+
+  /** At once, after a short wait here, or after a longer one in another chunk. */
+  private tryAgain(): void {
+    const { frame, attempt } = this
+    this.running.renew()
+    const waitMs =
+      frame.backoff === undefined ? 0 : waitAfter(frame.backoff, attempt, Math.random())
+    const longest = Math.min(MAX_WAIT_IN_WORKER_MS, frame.timeLimitMs ?? Number.POSITIVE_INFINITY)
+    if (waitMs > longest || this.waitedMs + waitMs > MAX_WAITED_IN_CHUNK_MS) {
+      this.halt = 'retry'
+      this.retry = { delayMs: waitMs, attempt: attempt + 1 }
+      return
+    }
+    this.tries += 1
+    if (waitMs === 0) return
+    this.halt = 'wait'
+    this.waitMs = waitMs
+  }
+
+  /** Nothing that is finished is held back meanwhile. */
+  private async wait(): Promise<void> {
+    this.flush()
+    // The wait is no part of the item's time: it begins with a mark, and so does the next try.
+    this.exact = true
+    this.fastItems = 0
+    this.mark()
+    this.waitedMs += this.waitMs
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, this.waitMs)
+      this.endWait = () => {
+        clearTimeout(timer)
+        resolve()
       }
-    }
-    if (!isOutOfMemory(thrown)) return error
-    const capMiB = Math.round(this.frame.memoryBytes / 2 ** 20)
-    return {
-      ...error,
-      code: 'ERR_MESH_MEMORY_LIMIT',
-      name: 'MeshError',
-      message: `the task needed more memory than its cap of ${capMiB} MB; --memory sets the cap (${error.message})`,
-    }
+    })
+    this.endWait = () => {}
+    if (this.halt === 'wait') this.halt = undefined
+    this.yieldedAt = performance.now()
   }
 
   private async settle(promise: PromiseLike<unknown>): Promise<void> {
@@ -247,14 +297,10 @@ export class ChunkLoop {
       this.mark()
     }
     this.flush()
-    const left = this.ctx.deadline - this.now
-    if (left <= 0) this.ctx.timeOut()
+    const left = this.running.deadline - this.now
+    if (left <= 0) this.running.timeOut()
     else if (left !== Number.POSITIVE_INFINITY) {
       this.watch = setTimeout(this.watchItem, Math.min(left + 1, 2 ** 30), item)
     }
   }
-}
-
-function isThenable(value: object): value is PromiseLike<unknown> {
-  return typeof (value as Partial<PromiseLike<unknown>>).then === 'function'
 }

@@ -4,7 +4,7 @@ import { MeshError } from '../../base/errors.ts'
 import { decodeSegments, decodeValue } from '../segment.ts'
 import { describeIssues, type StandardSchema } from '../task.ts'
 import { Console } from './console.ts'
-import { WorkerContext } from './context.ts'
+import { RunningItem } from './context.ts'
 import {
   type CheckedFrame,
   COMMAND_FD,
@@ -14,21 +14,32 @@ import {
   FRAME,
   FrameReader,
   type InitFrame,
+  type LoadFrame,
   type ReadyFrame,
   type RunFrame,
 } from './frames.ts'
 import { GpuCalls } from './gpu-calls.ts'
 import { toErrorFrame } from './item-error.ts'
 import { openItems } from './items.ts'
-import { type LoadedTask, loadBundle } from './load.ts'
 import { ChunkLoop } from './loop.ts'
+import { NodeWork } from './node-work.ts'
 import { exitNow, report, reportParts } from './reporter.ts'
+import { type ReadyTask, Tasks } from './tasks.ts'
+import { Step, TaskWork, type Work } from './work.ts'
+
+interface Loaded {
+  readonly tasks: Tasks
+  /** The one that the worker was started for. */
+  readonly first: ReadyTask
+}
 
 const lines = new Console()
 const calls = new GpuCalls(reportParts)
 const memory = process.memoryUsage
+const running = new RunningItem()
 let loop: ChunkLoop | undefined
-let loading: Promise<{ loaded: LoadedTask; ctx: WorkerContext } | undefined> | undefined
+/** undefined once a bundle could not be loaded: the peer has heard of it, sends nothing more and ends this process. */
+let loading: Promise<Loaded | undefined> | undefined
 let lethal: ErrorFrame | undefined
 
 lines.item = () => loop?.at
@@ -50,22 +61,37 @@ process.on('exit', (exitCode) => {
   report(FRAME.dying, frame)
 })
 
-async function init(
-  frame: InitFrame,
-): Promise<{ loaded: LoadedTask; ctx: WorkerContext } | undefined> {
+async function init({
+  tasks: refs,
+  args,
+  peer,
+  checkOnly,
+}: InitFrame): Promise<Loaded | undefined> {
+  return await tell(async () => {
+    const given = args === undefined ? undefined : decodeValue(args)
+    const tasks = new Tasks({ args: given, peer, console: lines, calls, running })
+    const first = await tasks.load(refs[0]!, checkOnly)
+    for (const ref of refs) await tasks.load(ref, checkOnly)
+    return { tasks, first }
+  })
+}
+
+async function loadMore(frame: LoadFrame, before: Loaded | undefined): Promise<typeof before> {
+  if (before === undefined) return undefined
+  return await tell(async () => {
+    for (const ref of frame.tasks) await before.tasks.load(ref, false)
+    return before
+  })
+}
+
+/** Says how the loading of tasks went. */
+async function tell(load: () => Promise<Loaded>): Promise<Loaded | undefined> {
   try {
-    const args = frame.args === undefined ? undefined : decodeValue(frame.args)
-    const ctx = new WorkerContext(args, frame.peer, lines, calls)
-    const loaded = await loadBundle(frame.bundle)
-    if (!frame.checkOnly && loaded.task.setup !== undefined)
-      ctx.state = await loaded.task.setup(ctx)
-    const ready: ReadyFrame = {
-      name: loaded.name,
-      kind: loaded.kind,
-      hasSchema: loaded.task.input !== undefined,
-    }
+    const loaded = await load()
+    const { name, kind, task } = loaded.first
+    const ready: ReadyFrame = { name, kind, hasSchema: task.input !== undefined }
     report(FRAME.ready, ready)
-    return { loaded, ctx }
+    return loaded
   } catch (error) {
     report(FRAME.loadFailed, toErrorFrame(error, codeOfLoadError(error)))
     return undefined
@@ -84,11 +110,10 @@ function codeOfLoadError(error: unknown): string {
 }
 
 async function run(frame: RunFrame): Promise<void> {
-  const ready = await loading
-  // The peer has the failure of the load; it sends nothing more and ends this process.
-  if (ready === undefined) return
-  ready.ctx.renew()
-  loop = new ChunkLoop(frame, ready.loaded.task, ready.ctx, openItems(frame.input))
+  const loaded = await loading
+  if (loaded === undefined) return
+  running.renew()
+  loop = new ChunkLoop(frame, workOf(frame, loaded.tasks), running)
   const outcome = await loop.run()
   loop = undefined
   lines.endChunk()
@@ -96,9 +121,19 @@ async function run(frame: RunFrame): Promise<void> {
   report(FRAME.ended, ended)
 }
 
+function workOf({ node, task, input }: RunFrame, tasks: Tasks): Work {
+  const items = openItems(input)
+  if (node === undefined) return new TaskWork(new Step(tasks.get(task!)), items, 0)
+  const steps = node.steps.map((step) => new Step(tasks.get(step), step))
+  const combine = node.combine && new Step(tasks.get(node.combine.step), node.combine.step)
+  // The way without a loop over steps is the fastest.
+  return combine === undefined && steps.length === 1
+    ? new TaskWork(steps[0]!, items, node.lo)
+    : new NodeWork(node, steps, combine, items)
+}
+
 async function check(payload: Buffer): Promise<void> {
-  const ready = await loading
-  const schema = ready?.loaded.task.input
+  const schema = (await loading)?.first.task.input
   const refused: { index: number; issues: string[] }[] = []
   try {
     if (schema !== undefined) {
@@ -125,6 +160,11 @@ const reader = new FrameReader((type, payload) => {
     case FRAME.init:
       loading ??= init(decodeValue(payload) as InitFrame)
       return
+    case FRAME.load: {
+      const frame = decodeValue(payload) as LoadFrame
+      loading = loading?.then((before) => loadMore(frame, before))
+      return
+    }
     case FRAME.run:
       void run(decodeValue(payload) as RunFrame)
       return

@@ -340,6 +340,12 @@ describe('what the facts mean', () => {
       'gpu warning',
       /ACME 9000: it computes wrong; adapters: vulkan:ACME 9000\n[\s\S]*new driver/,
     ],
+    [
+      'gpu.js that does not load',
+      { gpu: { ...NO_GPU, broken: true, reason: 'gpu.js does not load', advice: ['npm install'] } },
+      'gpu problem',
+      /none: gpu\.js does not load\n[\s\S]*on the CPU neither[\s\S]*npm install/,
+    ],
   ])('%s', (_, change, is, text) => {
     const found = unwell(change)
     expect(found.is).toEqual([is])

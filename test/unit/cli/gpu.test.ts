@@ -74,6 +74,16 @@ test('join: a GPU that is known at once is part of the welcome', async () => {
   expect(JSON.parse(json.out).gpu).toEqual(HARDWARE)
 })
 
+test('join tells what the peer warns of, once', async () => {
+  let asked = 0
+  const status = async () => {
+    asked += 1
+    return meshStatus({ warnings: asked > 2 ? ['no GPU is used here: none is called x'] : [] })
+  }
+  const run = await joined(['--gpu-device', 'x'], fakeBackend([], { status }), 4)
+  expect(run.out.match(/^\S+ ! no GPU is used here: none is called x$/gm)).toHaveLength(1)
+})
+
 test('status and peers show it', async () => {
   const gifted = peerInfo({ gpu: HARDWARE })
   const slow = peerInfo({ id: '7'.repeat(64), name: 'tower', self: false, gpu: SOFTWARE })

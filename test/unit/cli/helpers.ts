@@ -11,6 +11,7 @@ import type {
 } from '../../../src/node/types.ts'
 import { encodeSegment } from '../../../src/runtime/segment.ts'
 import type { ItemError } from '../../../src/runtime/types.ts'
+import type { BlobHash } from '../../../src/scheduler/types.ts'
 
 export const WALL_CLOCK = Date.parse('2030-01-02T03:04:05.000Z')
 export const DATA_DIR = '/srv/mesh-data'
@@ -40,6 +41,7 @@ export function peerInfo(change: Partial<PeerInfo> = {}): PeerInfo {
     state: 'connected',
     lost: false,
     diskFull: false,
+    labels: {},
     ...change,
   }
 }
@@ -79,6 +81,12 @@ export function jobInfo(change: Partial<JobInfo> = {}): JobInfo {
     input: { kind: 'range', start: 0, count: 1_000_000 },
     waitsFor: null,
     output: null,
+    task: { kind: 'module', name: 'primes', bundle: 'cd'.repeat(32) as BlobHash, bundleBytes: 9 },
+    cancelled: null,
+    startsAt: null,
+    nodes: null,
+    nodesTotal: 0,
+    expiresAt: null,
     ...change,
   }
 }
@@ -97,6 +105,7 @@ export function meshStatus(change: Partial<MeshStatus> = {}): MeshStatus {
     embedded: false,
     loopDelayMs: { p50: 1, p99: 4.25, max: 9 },
     workers: { busy: 3, alive: 4, started: 6, recycled: 1, died: 0 },
+    clockAheadMs: 0,
     strikes: [],
     warnings: [],
     disk: { freeBytes: 100e9, reserveBytes: 512 * 1024 ** 2, short: false },

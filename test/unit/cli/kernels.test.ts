@@ -188,10 +188,13 @@ describe('what a peer is given', () => {
   })
 
   test('the GPU of the peer in this process', async () => {
+    const told = [{ dataDir: folder, mdns: true, embedded: true, gpu: { mode: 'off' } }]
     const run = await submit(scale, ['--gpu', 'off'], { embedded: receiver(SCALED).backend })
-    expect(run.started).toEqual([
-      { dataDir: folder, mdns: true, embedded: true, gpu: { mode: 'off' } },
-    ])
+    expect(run.started).toEqual(told)
+    const back = await mesh(['results', 'last', '--data', folder, '--gpu', 'off'], {
+      embedded: fakeBackend([SCALED]),
+    })
+    expect(back.started).toEqual(told)
   })
 })
 
@@ -236,6 +239,28 @@ describe('the array', () => {
     })
     expect(none.out).toContain('scale: 5 numbers\n  NaN       5\n')
     expect(none.out).not.toContain('least')
+  })
+
+  test('its numbers are whole ones: each reads back as the f32 that it is', async () => {
+    const values = [0.1, 1 / 3, 16777215, 1e-45, 5].map(Math.fround)
+    const run = await results({ ...SCALED, spans: [{ lo: 0, values }] })
+    expect(run.out).toContain('  values    0.1 0.33333334 16777215 1.4013e-45 5\n')
+    expect(run.out).toContain('  least     1.4013e-45\n  greatest  16777215\n')
+  })
+
+  test.each(['submit', 'results'])('%s --colours and --range-of', async (command) => {
+    const out = join(folder, `${command}-gray.png`)
+    const flags = ['--out', out, '--colours', 'gray', '--range-of', '-1,10']
+    const run =
+      command === 'submit'
+        ? await submit(grid, flags, { running: receiver().backend })
+        : await results(gridJob(), ...flags)
+    expect(run).toMatchObject({ code: 0, out: '' })
+    expect(run.err).toContain(
+      '; -1 is darkest, 10 brightest (gray); 2 outside of that shown as the nearer end',
+    )
+    // The colour type of PNG: 0 is grey.
+    expect((await readFile(out))[25]).toBe(0)
   })
 
   test.each(['submit', 'results'])('%s --out writes .f32, .npy, .csv and .png', async (command) => {
@@ -377,7 +402,8 @@ test('Ctrl-C: no file, and how to come back', async () => {
   const run = await mesh(['results', 'last', '--data', folder, '--out', out], world)
   expect(run).toMatchObject({ code: 130, out: '' })
   expect(run.err).toBe(
-    `mesh: job ab12ab12 goes on without this command; come back with: mesh results ab12ab12 --data ${folder}\n`,
+    `mesh: job ab12ab12 goes on without this command; come back with: mesh results ab12ab12 --data ${folder}\n` +
+      `mesh: or end it: mesh cancel ab12ab12 --data ${folder}\n`,
   )
   await expect(readFile(out)).rejects.toMatchObject({ code: 'ENOENT' })
 })

@@ -74,3 +74,20 @@ test('a mesh of thousands does not scroll for ever', () => {
   expect(lines).toHaveLength(21)
   expect(lines.at(-1)).toBe('… and 980 more events')
 })
+
+test('jobs are paused, go on, and are cancelled with a reason', () => {
+  const running = jobInfo()
+  const paused = jobInfo({ state: 'paused' })
+  const between = (was: typeof running, is: typeof running) =>
+    eventsBetween(viewOf([], [was]), [], [is], WALL_CLOCK)
+  expect(between(running, paused)).toEqual(['~ job ab12ab12 primes is paused'])
+  expect(between(paused, paused)).toEqual([])
+  expect(between(paused, running)).toEqual(['~ job ab12ab12 primes goes on'])
+  const cancelled = { by: '7'.repeat(64), name: 'tower', reason: 'wrong\u001b[2J file' }
+  expect(between(paused, jobInfo({ state: 'cancelled', cancelled }))).toEqual([
+    'x job ab12ab12 primes was cancelled by tower: wrong file',
+  ])
+  expect(between(running, jobInfo({ state: 'cancelled' }))).toEqual([
+    'x job ab12ab12 primes was cancelled',
+  ])
+})

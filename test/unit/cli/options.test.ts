@@ -96,6 +96,13 @@ describe('the command line', () => {
     [['join', '--gpu', ''], /--gpu must be auto, off or require \(got ''\)/],
     [['join', '--gpu', 'off', '--gpu-device', 'x'], /--gpu-device names a GPU, but with --gpu off/],
     [['join', '--gpu-device', ' '], /--gpu-device needs the name of a GPU/],
+    [['results', 'last', '--gpu', 'on'], /--gpu must be auto, off or require \(got 'on'\)/],
+    [['results', 'last', '--colours', 'jet', '--out', 'x.png'], /--colours .*viridis, gray/],
+    [['results', 'last', '--colours', 'gray'], /--colours is of a picture: .*--out FILE\.png/],
+    [['submit', TASK, '--range-of', '0,1', '--out', 'x.npy'], /--range-of is of a picture/],
+    [['submit', TASK, '--range-of', '1,0', '--out', 'x.png'], /the lower first, as in --range-of/],
+    [['submit', TASK, '--range-of', '1', '--out', 'x.png'], /must be two numbers/],
+    [['submit', TASK, '--range-of', '1,', '--out', 'x.png'], /must be two numbers/],
     [['submit', TASK, '--range', '0..1', '--gpu-device', ''], /--gpu-device needs the name/],
     [
       ['submit', 't.ts', '--range', '0..1', '--chunk-size', '0'],
@@ -108,7 +115,7 @@ describe('the command line', () => {
     [['submit', 't.ts', '--range', '0..1', '--retries', '-1'], /--retries must be at least 0/],
     [
       ['submit', 't.ts', '--range', '0..1', '--time-limit', '0'],
-      /--time-limit must be a number of seconds above 0/,
+      /--time-limit must be a time above 0/,
     ],
     [
       ['submit', 't.ts', '--range', '0..1', '--memory', 'lots'],

@@ -122,3 +122,22 @@ function bar() {
   const clock = { now: 0 }
   return { drawn: text, clock, stream, progress: createProgress({ stream, now: () => clock.now }) }
 }
+
+test('tells of a composition how far the parts are that are next to end', () => {
+  const node = (name: string, items: number, done: number) => ({
+    ...{ name, items, done, lo: 0, failed: 0, needs: [] },
+  })
+  const nodes = [
+    node('read', 9, 9),
+    node('fetch', 1000, 340),
+    node('sum', 1, 0),
+    node('save', 1, 0),
+  ]
+  const line = plainLine(jobInfo({ nodes }))
+  expect(line).toContain(', fetch 340/1 000, sum 0/1, 1 more')
+  expect(line).not.toContain('read')
+  expect(barLine(jobInfo({ nodes }), 200)).toContain('fetch 340/1 000, sum 0/1, 1 more')
+  // Where there is no room the job as a whole is what matters.
+  expect(barLine(jobInfo({ nodes }), 70)).not.toContain('fetch')
+  expect(plainLine(jobInfo({ nodes: nodes.slice(1, 2) }))).not.toContain('fetch')
+})

@@ -313,7 +313,8 @@ describe('leaving a job that runs', () => {
     const run = await mesh(['results', 'last', '--data', folder], { running: backend, signals })
     expect(run).toMatchObject({ code: 130, out: '"a"\n"b"\n' })
     expect(run.err).toBe(
-      `mesh: job ab12ab12 goes on without this command; come back with: mesh results ab12ab12 --data ${folder}\n`,
+      `mesh: job ab12ab12 goes on without this command; come back with: mesh results ab12ab12 --data ${folder}\n` +
+        `mesh: or end it: mesh cancel ab12ab12 --data ${folder}\n`,
     )
     expect(backend.closed).toBe(1)
   })

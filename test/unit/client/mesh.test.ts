@@ -274,7 +274,7 @@ describe.each([
     const cancelled = await mesh.submit(square, { range: [0, 20] })
     const collected = cancelled.collect()
     collected.catch(() => undefined)
-    rig.fake.cancel(cancelled.id)
+    await rig.fake.cancel([cancelled.id])
     await expect(collected).rejects.toMatchObject({
       code: 'ERR_MESH_JOB_CANCELLED',
       details: { missing: 20 },

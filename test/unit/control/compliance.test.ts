@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { MeshError } from '../../../src/base/errors.ts'
 import type { ResultSpan } from '../../../src/node/types.ts'
 import { decodeSegments } from '../../../src/runtime/segment.ts'
+import type { PeerId } from '../../../src/scheduler/types.ts'
 import { submitSource, UNKNOWN_JOB } from '../../helpers/fake-backend.ts'
 import { controlRig, directRig, PATIENCE } from './rig.ts'
 
@@ -36,6 +37,66 @@ describe.each([
     await all(rig.backend.results(job, { order: 'item', wait: true }))
     expect(await rig.backend.forget(job.slice(0, 8))).toBe(job)
     expect(await rig.backend.jobs()).toEqual([])
+  })
+
+  it('cancels jobs by id and all of them, with a reason', async () => {
+    await using rig = await createRig({ held: true })
+    const jobs: string[] = []
+    for (let i = 0; i < 3; i += 1) jobs.push((await submitSource(rig.backend, SQUARES, 10)).job)
+    expect(await rig.backend.cancel([jobs[0]!.slice(0, 12)], 'wrong file')).toEqual([jobs[0]])
+    expect(await rig.backend.job(jobs[0]!)).toMatchObject({
+      state: 'cancelled',
+      cancelled: { name: 'fäke', reason: 'wrong file' },
+    })
+    expect(await rig.backend.cancel([jobs[0]!], 'again')).toEqual([])
+    expect(await rig.backend.cancel('all', '')).toEqual(jobs.slice(1))
+    await expect(rig.backend.cancel([UNKNOWN_JOB], '')).rejects.toMatchObject({
+      code: 'ERR_MESH_JOB_UNKNOWN',
+    })
+  })
+
+  it('pauses and resumes a job, and refuses one that is over', async () => {
+    await using rig = await createRig()
+    const { job } = await submitSource(rig.backend, SQUARES, 1_000)
+    expect(await rig.backend.pause(job.slice(0, 12))).toBe(job)
+    expect(await rig.backend.job(job)).toMatchObject({ state: 'paused' })
+    expect(await rig.backend.resume(job)).toBe(job)
+    await all(rig.backend.results(job, { order: 'item', wait: true }))
+    for (const what of ['pause', 'resume'] as const) {
+      await expect(rig.backend[what](job)).rejects.toMatchObject({ code: 'ERR_MESH_JOB_OVER' })
+    }
+  })
+
+  it('reads blobs back, whole', async () => {
+    await using rig = await createRig()
+    for (const size of [0, 1, 3_000_000]) {
+      const bytes = Buffer.alloc(size, size)
+      const { hash } = await rig.backend.putBlob(bytes)
+      expect(bytes.equals(await rig.backend.readBlob(hash))).toBe(true)
+    }
+    await expect(rig.backend.readBlob(UNKNOWN_JOB as never)).rejects.toMatchObject({
+      code: 'ERR_MESH_INPUT_LOST',
+    })
+  })
+
+  it('hands the options of a job on as they are', async () => {
+    await using rig = await createRig()
+    const options = {
+      retries: 2,
+      backoff: { delayMs: 500, factorPercent: 150, maxMs: 9_000, jitterPercent: 20 },
+      softTimeLimitMs: 5,
+      jobTimeLimitMs: 6,
+      priority: 0,
+      ratePer1000s: 1,
+      maxFailuresPpm: 50_000,
+      startAt: 1_900_000_000_000,
+      resultTtlMs: 0,
+      requires: { cores: 1, memoryBytes: 5, gpu: true, labels: { zone: 'eu', fast: '' } },
+      controllers: ['ab'.repeat(32) as PeerId],
+      key: 'Schlüssel',
+    }
+    await submitSource(rig.backend, SQUARES, 1, options)
+    expect(rig.fake.requests[0]!.options).toEqual(options)
   })
 
   it('stores blobs of any size, none included', async () => {

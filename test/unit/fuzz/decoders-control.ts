@@ -9,10 +9,14 @@ import {
   encodeSpan,
 } from '../../../src/node/control/frames.ts'
 import {
+  checkCancelRequest,
   checkJobRequest,
-  readBlob,
+  checkRanges,
   readBody,
+  readCancelRequest,
   readJobRequest,
+  readRanges,
+  readUpload,
 } from '../../../src/node/control/requests.ts'
 import { fromWire } from '../../../src/node/control/wire-error.ts'
 import { parseObject } from '../../../src/store/atomic-file.ts'
@@ -34,7 +38,16 @@ const request = fc.record(
       { kind: 'inline', count: 1, segment: '00'.repeat(12) },
     ),
     options: fc.record(
-      { args: fc.constant('c0'), chunkSize: fc.integer({ min: 1, max: 9 }), retries: fc.nat(9) },
+      {
+        args: fc.constant('c0'),
+        key: fc.constant('k'),
+        controllers: fc.constant([hex('peer')]),
+        backoff: fc.constant({ delayMs: 1, factorPercent: 200, maxMs: 9, jitterPercent: 50 }),
+        requires: fc.constant({ cores: 2, gpu: true, labels: { zone: 'eu' } }),
+        chunkSize: fc.integer({ min: 1, max: 9 }),
+        retries: fc.nat(9),
+        priority: fc.nat(9),
+      },
       { requiredKeys: [] },
     ),
     detach: fc.boolean(),
@@ -131,13 +144,44 @@ export const controlDecoders: readonly Decoder[] = [
     canonical: false,
   }),
   decoder({
+    name: 'request to cancel',
+    covers: [
+      'src/node/control/requests.ts#readCancelRequest',
+      'src/node/control/requests.ts#checkCancelRequest',
+    ],
+    form: 'json',
+    values: fc.record({
+      jobs: fc.oneof(fc.constant('all' as const), fc.array(fc.string())),
+      reason: fc.string(),
+    }),
+    write: json,
+    read: async (bytes) => checkCancelRequest(await readCancelRequest(incoming(bytes))),
+    codes: ['ERR_MESH_PROTOCOL', 'ERR_MESH_TOO_LARGE'],
+    canonical: false,
+  }),
+  decoder({
+    name: 'ranges of results',
+    covers: ['src/node/control/requests.ts#readRanges'],
+    form: 'json',
+    values: fc.array(fc.nat(9), { minLength: 2, maxLength: 2 }).map(([a, b]) => ({
+      ranges: [{ lo: a!, hi: a! + b! }],
+    })),
+    write: json,
+    read: async (bytes) => {
+      const ranges = await readRanges(incoming(bytes))
+      return { ranges: checkRanges({ ranges }) }
+    },
+    codes: ['ERR_MESH_PROTOCOL', 'ERR_MESH_TOO_LARGE'],
+    canonical: false,
+  }),
+  decoder({
     name: 'uploaded blob',
-    covers: ['src/node/control/requests.ts#readBlob', 'src/node/control/requests.ts#readBody'],
+    covers: ['src/node/control/requests.ts#readUpload', 'src/node/control/requests.ts#readBody'],
     form: 'bytes',
     values: fc.uint8Array(),
     write: (bytes) => bytes,
     read: async (bytes) => {
-      const whole = await readBlob(incoming(bytes))
+      const whole = await readUpload(incoming(bytes))
       await readBody(incoming(bytes), 100).catch((error: { code?: string }) => {
         if (error.code !== 'ERR_MESH_TOO_LARGE') throw error
       })

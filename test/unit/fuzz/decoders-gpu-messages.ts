@@ -52,7 +52,7 @@ export const gpuMessageDecoders: readonly Decoder[] = [
       why: fc.oneof(
         fc.constant({ kind: 'noAdapter' }),
         fc.record({ kind: fc.constant('otherName'), wanted: fc.string() }),
-        fc.record({ kind: fc.constantFrom('library', 'broken'), message: fc.string() }),
+        fc.record({ kind: fc.constantFrom('library', 'compiler', 'broken'), message: fc.string() }),
       ),
       adapters: names,
     }),

@@ -9,6 +9,7 @@ import { readForkProof } from '../../../src/store/fork-proof.ts'
 import { readNumber } from '../../../src/store/keys.ts'
 import { readLevelLog } from '../../../src/store/level-log.ts'
 import { readBatch } from '../../../src/store/level-table.ts'
+import { decodePlan, encodePlan } from '../../../src/store/plan-codec.ts'
 import {
   doneSpanValue,
   entryValue,
@@ -30,6 +31,7 @@ import {
 import { decodeRun, encodeRun, readRun } from '../../../src/store/run-codec.ts'
 import { createVerifier } from '../../../src/store/signatures.ts'
 import { readSpec, specValue } from '../../../src/store/spec-codec.ts'
+import { belowFrom, randomPlan } from '../../helpers/random-plan.ts'
 import { entryBody, entryHeader, jobSpec, storedJob } from '../store/arbitrary.ts'
 import { FeedWriter, hex, peerOf, sessionOf } from '../store/writers.ts'
 import { run } from '../wire/arbitrary.ts'
@@ -126,11 +128,19 @@ export const storeDecoders: readonly Decoder[] = [
   }),
   decoder({
     name: 'spec',
-    covers: ['src/store/spec-codec.ts#readSpec'],
+    covers: ['src/store/spec-codec.ts#readSpec', 'src/store/options-codec.ts#readOptions'],
     form: 'cbor',
     values: jobSpec(),
     write: (spec) => encodeCbor(specValue(spec)),
     read: (bytes) => whole(bytes, readSpec),
+  }),
+  decoder({
+    name: 'plan',
+    covers: ['src/store/plan-codec.ts#decodePlan'],
+    form: 'cbor',
+    values: fc.nat().map((seed) => randomPlan(belowFrom(seed), { nodes: 5, items: 6 })),
+    write: encodePlan,
+    read: decodePlan,
   }),
   decoder({
     name: 'run',

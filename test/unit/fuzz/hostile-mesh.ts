@@ -131,6 +131,8 @@ export class HostileMesh {
       () => ({ kind: 'logs', id: this.number(), lines: [], end: random.oneIn(2) }),
       () => ({ kind: 'heartbeat', last: random.oneIn(2) }),
       () => ({ kind: 'suspect', peer: this.peer(), session }),
+      () => ({ kind: 'clock', ms: this.number() }),
+      () => ({ kind: 'findNonce', id: this.number(), nonce: session }),
     ]
     const entries = (): WireMessage => ({ kind: 'entries', runs: this.runs() })
     return random.oneIn(2) ? entries() : random.pick(makers)()
@@ -242,9 +244,9 @@ export class HostileMesh {
       }),
       () => ({ type: 'lost', ranges: ranges.map((r) => ({ ...r, done: parent() })) }),
       () => ({ type: 'pause' }),
-      () => ({ type: 'resume' }),
+      () => ({ type: 'resume', pauses: [parent(), parent()] }),
       () => ({ type: 'fork', first: random.bytes(80), second: random.bytes(80) }),
-      () => (random.oneIn(20) ? { type: 'cancel', reason: 'why not' } : { type: 'resume' }),
+      () => (random.oneIn(20) ? { type: 'cancel', reason: 'why not' } : { type: 'pause' }),
     ]
     return random.pick(bodies)()
   }

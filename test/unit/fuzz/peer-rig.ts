@@ -75,6 +75,7 @@ export class PeerUnderTest {
         scheduler,
         replication,
         logExchange,
+        finder: withDefaults<RouterParts['finder']>({}),
         roster,
         dispatch,
         send,

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sha256Hex } from '../../../src/base/bytes.ts'
 import { MeshError } from '../../../src/base/errors.ts'
@@ -48,6 +49,7 @@ const double = defineKernel({
 const f32 = (...values: number[]): Float32Array => Float32Array.from(values)
 const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer)
 
+let folder: string
 let calls: KernelCalls
 let worker: WorkerCalls
 let sent: Sent[]
@@ -63,12 +65,14 @@ function connect(to: Sent[] = sent): WorkerCalls {
   })
 }
 
-beforeEach(() => {
+beforeEach(async () => {
+  folder = join(await mkdtemp(join(tmpdir(), 'mesh-kernel-calls-')), 'calls')
   sent = []
   running = []
   onLaunch = () => {}
   onSent = () => {}
   calls = new KernelCalls({
+    folder,
     log: silentLogger,
     launch: (launch, { signal }) =>
       new Promise<Launched>((resolve, reject) => {
@@ -87,7 +91,10 @@ beforeEach(() => {
   })
   worker = connect()
 })
-afterEach(() => calls.close())
+afterEach(async () => {
+  await calls.close()
+  await rm(dirname(folder), { recursive: true })
+})
 
 function report(type: number, ...parts: Uint8Array[]): Promise<void> | undefined {
   return worker.onReport(type, Buffer.concat(parts))
@@ -275,6 +282,16 @@ describe('the arrays of kernel calls', () => {
     await expect.poll(async () => (await readdir(dirname(path!))).length).toBe(1)
   })
 
+  it('of a peer that was killed go when it starts again', async () => {
+    await calls.close()
+    await mkdir(folder)
+    await writeFile(join(folder, 'left'), 'behind')
+    calls = new KernelCalls({ folder, log: silentLogger, launch: () => Promise.reject() })
+    worker = connect()
+    await array(f32(1, 2))
+    expect(await readdir(folder)).toEqual([expect.stringMatching(/^[0-9a-f]{64}-1$/)])
+  })
+
   it('of another hash than theirs are a breach, and no harm to who sends the right ones', async () => {
     const data = f32(1, 2)
     const wrong = report(FRAME.gpuArray, gpuHash(sha256Hex(bytesOf(data))), bytesOf(f32(6, 6)))
@@ -292,20 +309,17 @@ describe('the arrays of kernel calls', () => {
 
   it('that cannot be written fail the calls that need them, and nothing else', async () => {
     const data = f32(1, 2)
-    const { TMPDIR } = process.env
-    process.env.TMPDIR = '/dev/null/nowhere'
-    try {
-      await array(data)
-      call(1, data)
-      const [failed] = await answers(1)
-      expect(readGpuFailed(failed!.payload)).toMatchObject({
-        code: 'ERR_MESH_KERNEL_FAILED',
-        message: expect.stringContaining('cannot be written'),
-      })
-    } finally {
-      if (TMPDIR === undefined) delete process.env.TMPDIR
-      else process.env.TMPDIR = TMPDIR
-    }
+    // In the place of the folder is a file.
+    await calls.arrays.close()
+    await writeFile(folder, '')
+    await array(data)
+    call(1, data)
+    const [failed] = await answers(1)
+    expect(readGpuFailed(failed!.payload)).toMatchObject({
+      code: 'ERR_MESH_KERNEL_FAILED',
+      message: expect.stringContaining('cannot be written'),
+    })
+    await rm(folder)
     report(FRAME.gpuForget, gpuHash(sha256Hex(bytesOf(data))))
     await array(data)
     call(2, data)

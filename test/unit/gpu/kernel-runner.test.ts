@@ -139,6 +139,8 @@ describe('a chunk of a kernel', () => {
     expect(made).toHaveLength(1)
     made = []
     const apart = runner()
+    // Its specification is read first: the two that follow begin at once.
+    await run(apart, 30, 40)
     await Promise.all([run(apart, 0, 10), run(apart, 10, 20)])
     await run(apart, 20, 30)
     expect(made).toHaveLength(2)
@@ -160,6 +162,21 @@ describe('a chunk of a kernel', () => {
       [0, 6],
       [0, 1],
     ])
+  })
+
+  it('blames no item for what was before the first was computed', async () => {
+    const why = new MeshError('ERR_MESH_KERNEL_FAILED', 'no device', {
+      details: { notStarted: true },
+    })
+    const kernels = runner(false, (fake) => {
+      fake.fail = () => why
+    })
+    for (const rows of [1, 5, ROWS]) {
+      await expect(run(kernels, 0, rows)).rejects.toMatchObject({
+        code: 'ERR_MESH_KERNEL_FAILED',
+        message: expect.stringMatching(/^no launch of the kernel "rows" succeeds here: no device$/),
+      })
+    }
   })
 
   it('fails the items that end it three times, and no others', async () => {

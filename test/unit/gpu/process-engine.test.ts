@@ -20,7 +20,7 @@ import { specOf } from './kernels.ts'
 
 function planOf(source: string, output: Size, args: readonly PlanArgument[] = []): Plan {
   return {
-    ...{ key: source, name: 'k', source, output, args },
+    ...{ key: source, name: 'k', source, wholeSource: source, output, args },
     settings: {
       constants: {},
       argumentTypes: args.map(({ kind }) => (kind === 'array' ? 'Input' : 'Float')),

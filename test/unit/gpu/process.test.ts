@@ -131,6 +131,7 @@ describe('the GPU process', () => {
     await expect(gpu.launch(launch)).rejects.toMatchObject({
       code: 'ERR_MESH_KERNEL_FAILED',
       message: expect.stringMatching(/^this machine's GPU cannot be used: no /),
+      details: { notStarted: true },
     })
     const again = gpu.launch(launch)
     expect(gpu.pid).toBeUndefined()

@@ -1,5 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { expect, it } from 'vitest'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { kernelOf, specOf } from '../../../src/client/kernel.ts'
 import {
   MAX_ARGS,
   MAX_ARRAY_ELEMENTS,
@@ -28,4 +32,18 @@ it('docs/kernels.md names the limits that there are', () => {
   expect(page).toContain(`| arguments | ${MAX_ARGS};`)
   expect(page).toContain(`| constants | ${MAX_CONSTANTS} |`)
   expect(page).toContain(`characters, ${MAX_DEPTH} deep`)
+})
+
+it('the kernels of docs/kernels.md are kernels', async () => {
+  const blocks = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, text]) => text!)
+  const folder = await mkdtemp(join(tmpdir(), 'mesh-docs-kernels-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  const names: string[] = []
+  for (const [i, text] of blocks.entries()) {
+    const path = join(folder, `${i}.ts`)
+    await writeFile(path, text)
+    const kernel = await kernelOf(path)
+    names.push(specOf(kernel!, undefined).spec.name)
+  }
+  expect(names).toEqual(['matrix product', 'row means'])
 })

@@ -35,6 +35,28 @@ describe('copies', () => {
     expect(m.offersMade()).toBe(30)
   })
 
+  it('what is of no use any more is neither copied nor given up', async () => {
+    const m = mesh(4, { times: { lostAfterMs: 1, lostRankMs: 0 } })
+    const [used, needed, gone] = [
+      await m.result([A, B]),
+      await m.result([A, B]),
+      await m.result([B]),
+    ]
+    m.neededFrom = 10
+    m.kill(B)
+    m.now += 100_000
+    await m.look()
+    expect(await m.holders(used)).toHaveLength(1)
+    expect(await m.holders(needed)).toHaveLength(2)
+    const lost = [...m.members.values()].flatMap(({ dispatched }) => dispatched)
+    expect(lost).toContainEqual(expect.objectContaining({ type: 'resultLost', lo: 20 }))
+    expect(await m.holders(gone)).toEqual([])
+    m.neededFrom = 30
+    for (const { dispatched } of m.members.values()) dispatched.length = 0
+    await m.look()
+    expect([...m.members.values()].flatMap(({ dispatched }) => dispatched)).toEqual([])
+  })
+
   it('of several holders one acts; the next one only when it did not', async () => {
     const m = mesh(4, { replicas: 3 })
     const hash = await m.result([A, B, C])

@@ -191,3 +191,63 @@ describe('a result on keepers that are away', () => {
     await expect(rig.read()).resolves.toMatchObject({ values: [0, 1, 2] })
   })
 })
+
+describe.each(['item', 'arrival'] as const)('some ranges of items, order %s', (order) => {
+  const ranges = [
+    { lo: 1, hi: 3 },
+    { lo: 4, hi: 8 },
+  ]
+
+  it.each([true, false])('come alone, in memory: %s', async (inMemory) => {
+    const rig = new Rig(10)
+    rig.inMemory = inMemory
+    rig.dones = [span(0, 5), span(7, 10)]
+    rig.fails = [fail(5, 7)]
+    const { values, failed } = await rig.read({ order, ranges })
+    expect(Object.entries(values).map(([at, value]) => [Number(at), value])).toEqual([
+      [1, 1],
+      [2, 2],
+      [4, 4],
+      [5, undefined],
+      [6, undefined],
+      [7, 7],
+    ])
+    expect(failed).toEqual([died(5), died(6)])
+  })
+
+  it('end when they are final, though the job goes on', async () => {
+    const rig = new Rig(1_000)
+    rig.state = 'running'
+    rig.dones = [span(0, 5)]
+    rig.fails = [fail(6, 7)]
+    const reading = rig.read({ order, ranges })
+    await new Promise((resolve) => setImmediate(resolve))
+    rig.dones = [span(0, 5), span(5, 6), span(7, 8), span(900, 950)]
+    rig.changed()
+    const { values, failed } = await reading
+    expect(Object.keys(values)).toEqual(['1', '2', '4', '5', '6', '7'])
+    expect(failed).toEqual([died(6)])
+  })
+
+  it('are nothing when there are none', async () => {
+    const rig = new Rig(10)
+    rig.state = 'running'
+    rig.dones = [span(0, 5)]
+    expect((await rig.read({ order, ranges: [] })).values).toEqual([])
+  })
+})
+
+it('results that are not asked for are not fetched', async () => {
+  const rig = new Rig(10)
+  const result = { kind: 'blob', hash: 'ff'.repeat(32), sizeBytes: 9, keepers: [] } as never
+  rig.dones = [{ ...span(0, 3), result }, span(3, 10)]
+  rig.ensure = async () => {
+    throw new MeshError('ERR_MESH_INPUT_LOST', 'gone')
+  }
+  for (const order of ['item', 'arrival'] as const) {
+    for (rig.inMemory of [true, false]) {
+      const { values } = await rig.read({ order, ranges: [{ lo: 4, hi: 6 }] })
+      expect(values.filter((value) => value !== undefined)).toEqual([4, 5])
+    }
+  }
+})

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { silentLogger } from '../../../src/base/logger.ts'
 import { type KeepRules, Retention } from '../../../src/node/retention.ts'
 import { DEFAULT_TIMES } from '../../../src/node/upkeep-times.ts'
@@ -37,9 +37,13 @@ class Rig {
     await this.retention.start()
   }
 
-  async job(name: string, options: { state?: 'running' | 'finished'; bytes?: number } = {}) {
-    const { state = 'finished', bytes = 100 } = options
-    const spec = specOf(name)
+  async job(
+    name: string,
+    options: { state?: 'running' | 'finished'; bytes?: number; ttl?: number } = {},
+  ) {
+    const { state = 'finished', bytes = 100, ttl } = options
+    const made = specOf(name)
+    const spec = ttl === undefined ? made : { ...made, options: { resultTtlMs: ttl } }
     const record = recordOf(spec, author.peer, state)
     this.store.stageJob(record)
     const { hash, sizeBytes } = await this.store.blobs.put(Buffer.alloc(bytes, name))
@@ -164,6 +168,73 @@ describe('retention', () => {
     const pass = await rig.pass(HOUR)
     expect(pass?.collected).toEqual([first.job])
     expect(await rig.jobs()).toEqual([second.job, third.job].sort())
+  })
+
+  it('a job that says how long it is kept is kept so long, in place of the time of this peer', async () => {
+    const rig = new Rig({ ms: 10 * HOUR })
+    const short = await rig.job('short', { ttl: HOUR })
+    const long = await rig.job('long', { ttl: 20 * HOUR })
+    const plain = await rig.job('plain')
+    await rig.pass(HOUR - 1)
+    expect(await rig.jobs()).toHaveLength(3)
+    expect(rig.retention.leftMs(short.job, short.spec)).toBe(1)
+    await rig.pass(1)
+    expect(await rig.jobs()).toEqual([long.job, plain.job].sort())
+    await rig.pass(9 * HOUR)
+    expect(await rig.jobs()).toEqual([long.job])
+    rig.wall += 365 * DAY
+    expect(rig.retention.leftMs(long.job, long.spec)).toBe(10 * HOUR)
+    await rig.pass(10 * HOUR)
+    expect(await rig.jobs()).toEqual([])
+    expect(rig.store.isCollected(long.job)).toBe(true)
+  })
+
+  it('counts from the end of a job, not from the look before it', async () => {
+    const rig = new Rig()
+    await rig.pass(0)
+    rig.now += 50 * 60_000
+    const { job, spec } = await rig.job('late', { ttl: HOUR })
+    rig.retention.jobEnded(job, spec)
+    expect(rig.retention.leftMs(job, spec)).toBe(HOUR)
+    await rig.pass(30 * 60_000)
+    expect(rig.retention.leftMs(job, spec)).toBe(HOUR / 2)
+    await rig.pass(HOUR / 2 - 1)
+    expect(await rig.jobs()).toEqual([job])
+    await rig.pass(1)
+    expect(await rig.jobs()).toEqual([])
+    await rig.retention.close()
+  })
+
+  it('wakes for a job that goes before the next look', async () => {
+    vi.useFakeTimers()
+    try {
+      const rig = new Rig()
+      await rig.retention.start()
+      const { job, spec } = await rig.job('soon', { ttl: 2_000 })
+      rig.retention.jobEnded(job, spec)
+      rig.now += 2_000
+      await vi.advanceTimersByTimeAsync(1_999)
+      expect(rig.letGo).toEqual([])
+      await vi.advanceTimersByTimeAsync(1)
+      await vi.waitFor(() => expect(rig.letGo).toEqual([job]))
+      await rig.retention.close()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('its tombstone outlives what others may keep of it tenfold, over restarts', async () => {
+    const rig = new Rig({ ms: 0 })
+    await rig.retention.start()
+    const { job } = await rig.job('kept', { ttl: 5 * DAY })
+    await rig.pass(5 * DAY)
+    expect(rig.store.isCollected(job)).toBe(true)
+    await rig.restart()
+    await rig.pass(50 * DAY - 1)
+    expect(rig.store.isCollected(job)).toBe(true)
+    await rig.pass(1)
+    expect(rig.store.isCollected(job)).toBe(false)
+    await rig.retention.close()
   })
 
   it('keeps nothing with a time of 0', async () => {

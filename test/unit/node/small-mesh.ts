@@ -31,6 +31,8 @@ export interface Member {
 export class SmallMesh {
   now = 0
   running = true
+  /** Values of items from here on are of use. */
+  neededFrom = 0
   readonly members = new Map<PeerId, Member>()
   readonly dead = new Map<PeerId, number>()
   readonly full = new Set<PeerId>()
@@ -127,6 +129,7 @@ export class SmallMesh {
     } as unknown as Store
     const keepers = new Keepers({
       self: id,
+      isNeeded: (_job, _lo, hi) => hi > this.neededFrom,
       store,
       exchange: {
         ensure: async (hash) => {

@@ -265,6 +265,7 @@ describe('finding jobs', () => {
             return true
           },
           knownLike: async (prefix) => jobs.filter((job) => job.startsWith(prefix)),
+          ofNonce: async () => [],
           timeoutMs: 20,
         }),
       )
@@ -293,6 +294,22 @@ describe('finding jobs', () => {
     }
   })
 
+  it('finds jobs by their nonce, whatever their ids are', async () => {
+    const nonce = '5e'.repeat(16)
+    const me = new JobFinder({
+      connected: () => [peerId(1)],
+      send: (_, message) => {
+        expect(message).toEqual({ kind: 'findNonce', id: 1, nonce })
+        const jobs = [ids[2]!, ids[0]!]
+        queueMicrotask(() => me.receive(peerId(1), { kind: 'foundJobs', id: 1, jobs }))
+        return true
+      },
+      knownLike: async () => [],
+      ofNonce: async () => [],
+    })
+    expect(await me.findNonce(nonce)).toEqual([ids[0], ids[2]])
+  })
+
   it('takes no answer that was not asked for', async () => {
     const [me] = rig([[], []], [1])
     const found = me!.find('ab12')
@@ -311,8 +328,8 @@ describe('the book of retention', () => {
       putMeta: async (key: string, value: Uint8Array) => void meta.set(key, value),
     }
     const book = new RetentionBook(store)
-    book.age([JOB], 1_500)
-    book.age([JOB], 500)
+    book.age([JOB], () => 1_500)
+    book.age([JOB], () => 500)
     await book.save()
     await book.noteCollected(['ee'.repeat(32) as JobId], 42)
     const again = new RetentionBook(store)

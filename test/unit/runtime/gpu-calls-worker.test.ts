@@ -5,6 +5,7 @@ import { decodeKernelSpec } from '../../../src/gpu/kernel-codec.ts'
 import type { ServeWorker } from '../../../src/runtime/types.ts'
 import { FRAME } from '../../../src/runtime/worker/frames.ts'
 import {
+  gpuFailure,
   gpuId,
   readGpuArray,
   readGpuCall,
@@ -23,6 +24,8 @@ class FakePeer {
   closed = 0
   /** Answers nothing, and holds reports of arrays up until it is released. */
   silent = false
+  /** Fails so many calls, as a peer whose disk is full. */
+  failing = 0
   hold: Promise<void> | undefined
   onReport: (report: Called) => void = () => {}
   private last = new Uint8Array()
@@ -37,6 +40,12 @@ class FakePeer {
       }
       if (type !== FRAME.gpuCall || this.silent) return undefined
       const { id, spec } = readGpuCall(payload)
+      if (this.failing > 0) {
+        this.failing -= 1
+        const why = { code: 'ERR_MESH_KERNEL_FAILED', message: 'no space' } as const
+        void send(FRAME.gpuFailed, [gpuId(id), gpuFailure(why)])
+        return undefined
+      }
       const [items] = decodeKernelSpec(spec).output
       const values = new Float32Array(this.last.buffer).map((value) => value * 2)
       void send(FRAME.gpuResult, [gpuId(id), new Uint8Array(values.slice(0, items).buffer)])
@@ -156,6 +165,23 @@ describe('a task that calls kernels', () => {
     expect(values).toEqual([0, null, 2])
     expect(failures).toMatchObject([{ index: 1, code: 'ERR_MESH_WORKER_DIED' }])
     expect(peer.closed).toBe(1)
+  })
+
+  it('sends the arrays of a call that failed again: its peer may not have been able to keep them', async () => {
+    peer.failing = 1
+    const fields = `
+      async run(x, ctx) {
+        const calls = []
+        for (let i = 0; i < 3; i++) {
+          calls.push(await ctx.gpu.run(${KERNEL}, [[3, 4]]).then((out) => out[1], (e) => e.message))
+        }
+        return calls
+      }`
+    const { values } = await harness.run(fields, { hi: 1 })
+    expect(values).toEqual([['no space', 8, 8]])
+    const types = peer.reports.map(({ type }) => type)
+    const { gpuArray, gpuCall, gpuForget } = FRAME
+    expect(types).toEqual([gpuArray, gpuCall, gpuForget, gpuArray, gpuCall, gpuCall])
   })
 
   it('is read no further while its peer takes an array in', async () => {

@@ -47,7 +47,10 @@ describe('values', () => {
   })
 
   it('round-trips any plain data', () => {
-    const anything = fc.anything({ withBigInt: true, withDate: true, withMap: true, withSet: true })
+    // That one name is refused (see below).
+    const key = fc.string().filter((name) => name !== '__proto__')
+    const kinds = { withBigInt: true, withDate: true, withMap: true, withSet: true }
+    const anything = fc.anything({ key, ...kinds })
     fc.assert(
       fc.property(fc.array(anything), (values) => {
         expect(plain(roundTrip(values))).toEqual(plain(values))
@@ -173,8 +176,5 @@ function plain(value: unknown): unknown {
   if (value instanceof Map) return ['map', ...[...value].map(plain)]
   if (value instanceof Set) return ['set', ...[...value].map(plain)]
   if (value instanceof Date) return ['date', value.getTime()]
-  return Object.entries(value).map(([key, it]) => [
-    key === '__proto__' ? '__proto_' : plain(key),
-    plain(it),
-  ])
+  return Object.entries(value).map(([key, it]) => [plain(key), plain(it)])
 }

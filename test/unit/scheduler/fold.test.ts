@@ -219,9 +219,10 @@ describe('the fold of a job log', () => {
 
   it('pauses and resumes', () => {
     const alice = a()
-    const { fold } = observe([alice.job(1), alice.write({ type: 'pause' })])
+    const pause = alice.write({ type: 'pause' })
+    const { fold } = observe([alice.job(1), pause])
     expect(fold.state).toBe('paused')
-    fold.add(alice.write({ type: 'resume' }))
+    fold.add(alice.write({ type: 'resume', pauses: [pause.hash] }))
     expect(fold.state).toBe('running')
   })
 

@@ -29,7 +29,8 @@ export function randomHistory(choices: readonly number[]): Entry[] {
     { lo: 0, hi: 8, to: feeds[0]!.facts.session },
     { lo: 8, hi: 16, to: feeds[1]!.facts.session },
   ]
-  const job = author.job(ITEMS, seeds)
+  const controllers = feeds.slice(0, 3).map(({ facts }) => facts.peer)
+  const job = author.job(ITEMS, seeds, { controllers })
   entries.push(job)
   for (const { lo, hi, to } of seeds)
     roots.push({ entry: job, lo, hi, owner: to, epoch: 0, hop: 0 })
@@ -73,7 +74,11 @@ export function randomHistory(choices: readonly number[]): Entry[] {
     } else if (kind < 13) {
       const types = ['pause', 'resume', 'pause', 'cancel'] as const
       const type = types[pick(types.length, 12)]!
-      add(feed.write(type === 'cancel' ? { type, reason: '' } : { type }))
+      const pauses = entries
+        .filter(({ body }, i) => body.type === 'pause' && pick(3, 16 + i) > 0)
+        .map(({ hash }) => hash)
+      if (type === 'cancel') add(feed.write({ type, reason: '' }))
+      else add(feed.write(type === 'pause' ? { type } : { type, pauses }))
     } else {
       const cut = `${NAMES[pick(NAMES.length, 13)]} ${2 + pick(12, 14)}`
       const first = new TextEncoder().encode(pick(6, 15) === 0 ? cut : 'nobody 1')

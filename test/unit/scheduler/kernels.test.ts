@@ -11,6 +11,7 @@ function kernel(requiresGpu = false): KernelTask {
 }
 
 const kernelJob = (requiresGpu = false): JobSpec => ({ ...specOf(100), task: kernel(requiresGpu) })
+const needs = (requiresGpu = false) => ({ task: kernel(requiresGpu), options: {} })
 const submitted = (spec: JobSpec) => ({ type: 'submitted', job: JOB, spec, at: 7 }) as const
 
 const plain = factsOf('plain', { slots: 2, speed: 1 })
@@ -18,7 +19,7 @@ const graphic = factsOf('graphic', { slots: 2, speed: 1, kernelSpeed: 18 })
 
 describe('items of a kernel', () => {
   it('are seeded by what each peer computes of kernels; those of other tasks by slots', () => {
-    expect(seedGrants(100, 1, plain, [graphic], kernel())).toEqual([
+    expect(seedGrants(100, 1, plain, [graphic], needs())).toEqual([
       { lo: 0, hi: 10, to: plain.session },
       { lo: 10, hi: 100, to: graphic.session },
     ])
@@ -29,10 +30,10 @@ describe('items of a kernel', () => {
   })
 
   it('that need a GPU go to peers with one alone', () => {
-    expect(seedGrants(100, 1, plain, [graphic], kernel(true))).toEqual([
+    expect(seedGrants(100, 1, plain, [graphic], needs(true))).toEqual([
       { lo: 0, hi: 100, to: graphic.session },
     ])
-    expect(seedGrants(100, 1, plain, [factsOf('third')], kernel(true))).toEqual([])
+    expect(seedGrants(100, 1, plain, [factsOf('third')], needs(true))).toEqual([])
   })
 
   it('are stolen by a GPU in proportion', () => {

@@ -24,6 +24,7 @@ const peer = hexOf(32) as fc.Arbitrary<PeerId>
 const session = hexOf(16) as fc.Arbitrary<SessionId>
 const job = hexOf(32) as fc.Arbitrary<JobId>
 const uint = fc.oneof(fc.nat(30), fc.nat(70_000), fc.maxSafeNat())
+const positive = uint.map((n) => Math.max(1, n))
 const text = (max: number): fc.Arbitrary<string> =>
   fc.string({ unit: 'grapheme', maxLength: Math.floor(max / 40) })
 const bytes = (minLength: number, maxLength: number): fc.Arbitrary<Uint8Array> =>
@@ -50,18 +51,51 @@ const rangesWith = <T>(rest: fc.Arbitrary<T>, min = 1): fc.Arbitrary<(Range & T)
 const options: fc.Arbitrary<JobOptions> = fc.record(
   {
     args: bytes(0, 100).map((each) => Buffer.from(each).toString('hex')),
-    chunkSize: uint,
+    chunkSize: uint.map((n) => Math.max(1, n)),
     timeLimitMs: uint,
     memoryBytes: uint,
     retries: uint,
     maxItemsPerWorker: uint,
     replicas: fc.integer({ min: 1, max: 8 }),
     speculate: fc.boolean(),
+    backoff: fc.record({
+      delayMs: uint,
+      factorPercent: fc.integer({ min: 100, max: 10_000 }),
+      maxMs: uint,
+      jitterPercent: fc.nat(100),
+    }),
+    softTimeLimitMs: positive,
+    jobTimeLimitMs: positive,
+    priority: fc.nat(9),
+    ratePer1000s: positive,
+    maxFailures: uint,
+    maxFailuresPpm: fc.nat(1_000_000),
+    startAt: uint,
+    delayMs: uint,
+    resultTtlMs: uint,
+    requires: fc.record(
+      {
+        cores: uint,
+        memoryBytes: uint,
+        gpu: fc.boolean(),
+        labels: fc.dictionary(text(64), text(64), { maxKeys: 4, noNullPrototype: true }),
+      },
+      { requiredKeys: [] },
+    ),
+    controllers: fc.uniqueArray(peer, { maxLength: 4 }).map((peers) => peers.sort()),
+    key: text(200),
   },
   { requiredKeys: [] },
 )
 
 export const jobSpec = (count: fc.Arbitrary<number> = fc.nat(2 ** 30)): fc.Arbitrary<JobSpec> =>
+  fc.tuple(plainSpec(count), fc.boolean()).map(([spec, isGraph]) => {
+    const { input, task } = spec
+    if (!isGraph || input.kind !== 'range' || task.kind !== 'module') return spec
+    return { ...spec, task: { ...task, kind: 'graph' }, input: { ...input, start: 0 } }
+  })
+
+const plainSpec = (count: fc.Arbitrary<number>): fc.Arbitrary<JobSpec> =>
   fc.record({
     v: fc.constant(1 as const),
     task: fc.record({
@@ -137,7 +171,10 @@ export const entryBody: fc.Arbitrary<EntryBody> = fc.oneof(
   }),
   fc.record({ type: fc.constant('cancel' as const), reason: text(1024) }),
   fc.constant<EntryBody>({ type: 'pause' }),
-  fc.constant<EntryBody>({ type: 'resume' }),
+  fc.record({
+    type: fc.constant('resume' as const),
+    pauses: fc.array(entryHash, { maxLength: 5 }),
+  }),
   fc.record({ type: fc.constant('fork' as const), first: bytes(1, 500), second: bytes(1, 500) }),
 )
 
@@ -162,6 +199,7 @@ export const storedJob: fc.Arbitrary<StoredJob> = fc.record({
       author: peer,
       spec: jobSpec(),
       finishedAt: uint,
+      cancellation: fc.record({ by: peer, reason: fc.string({ maxLength: 100 }) }),
     },
     { requiredKeys: ['items', 'done', 'failed', 'submittedAt', 'author', 'spec'] },
   ),

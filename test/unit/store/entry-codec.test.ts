@@ -5,6 +5,7 @@ import { isMeshError } from '../../../src/base/errors.ts'
 import {
   type EntryBody,
   type EntryHeader,
+  type JobOptions,
   type PeerId,
   ZERO_HASH,
 } from '../../../src/scheduler/types.ts'
@@ -20,12 +21,17 @@ import {
 } from '../../../src/store/entry-codec.ts'
 import {
   MAX_ARGS_BYTES,
+  MAX_CONTROLLERS,
   MAX_ENTRY_BYTES,
   MAX_KEEPERS,
+  MAX_KEY_BYTES,
+  MAX_LABEL_BYTES,
+  MAX_LABELS,
   MAX_RANGES,
   MAX_RUN_BYTES,
   MAX_RUN_ENTRIES,
 } from '../../../src/store/limits.ts'
+import { optionsValue } from '../../../src/store/options-codec.ts'
 import { jobValue, readJobValue } from '../../../src/store/records.ts'
 import { decodeRun, encodeRun } from '../../../src/store/run-codec.ts'
 import { readSpec, specValue } from '../../../src/store/spec-codec.ts'
@@ -296,6 +302,9 @@ describe('job ids', () => {
         const withAbsent = { ...a, options: { ...a.options } }
         expect(jobIdOf(withAbsent)).toBe(jobIdOf(a))
         for (const part of ['task', 'input', 'options', 'nonce'] as const) {
+          // The items of a composition are a range from 0.
+          const fits = a.task.kind === b.task.kind || (part !== 'task' && part !== 'input')
+          if (!fits) continue
           const mixed = { ...a, [part]: b[part] }
           const same = JSON.stringify(b[part]) === JSON.stringify(a[part])
           if (!same && part !== 'options') expect(jobIdOf(mixed)).not.toBe(jobIdOf(a))
@@ -323,11 +332,125 @@ describe('job ids', () => {
     const value = specValue({ ...spec, options: { replicas: 1, speculate: true } })
     const read = () => readSpec(new CborReader(encodeCbor(value)))
     expect(read().options).toEqual({ replicas: 1, speculate: true })
-    const options = value[3] as CborValue[]
-    expect(options.splice(options.indexOf(1), 1, replicas)).toEqual([1])
+    const options = value[3] as CborValue[][]
+    expect(options).toEqual([
+      [6, 1],
+      [7, 1],
+    ])
+    options[0]![1] = replicas
     expect(read).toThrowError(/replicas/)
   })
+
+  it.each<[string, JobOptions]>([
+    ['priority', { priority: 10 }],
+    ['chunkSize', { chunkSize: 0 }],
+    ['ratePer1000s', { ratePer1000s: 0 }],
+    ['maxFailuresPpm', { maxFailuresPpm: 1_000_001 }],
+    [
+      'jitterPercent',
+      { backoff: { delayMs: 1, factorPercent: 200, maxMs: 1, jitterPercent: 101 } },
+    ],
+    ['factorPercent', { backoff: { delayMs: 1, factorPercent: 99, maxMs: 1, jitterPercent: 0 } }],
+    ['key', { key: 'k'.repeat(MAX_KEY_BYTES + 1) }],
+    ['label', { requires: { labels: { a: 'x'.repeat(MAX_LABEL_BYTES + 1) } } }],
+    ['labels', { requires: { labels: labelsOf(MAX_LABELS + 1) } }],
+    ['a label', { requires: { labels: { 'a\ud800': '1', 'a\ufffd': '2' } } }],
+    ['controllers', { controllers: peersOf(MAX_CONTROLLERS + 1) }],
+  ])('are refused for options out of bounds: %s', (what, options) => {
+    expect(() => jobIdOf({ ...specOf('a'), options })).toThrowError(new RegExp(what))
+  })
+
+  it('are refused for a spec that would not fit an entry with its seeds, also when read', () => {
+    const args = 'ab'.repeat(MAX_ARGS_BYTES)
+    const options = { args, controllers: peersOf(32), requires: { labels: labelsOf(MAX_LABELS) } }
+    expect(() => jobIdOf({ ...specOf('a'), options })).toThrowError(/job spec has \d+ bytes/)
+    const value = specValue({ ...specOf('a'), options: { args } })
+    const long = optionsValue(options)
+    value[3] = long
+    expect(() => readSpec(new CborReader(encodeCbor(value)))).toThrowError(/job spec has/)
+  })
+
+  it('do not depend on the order of controllers and labels; what is read is in order', () => {
+    const [one, two] = peersOf(2)
+    const of = (options: JobOptions) => specValue({ ...specOf('a'), options })
+    const labels = { zone: 'a', arch: 'b' }
+    const value = of({ controllers: [two!, one!, two!], requires: { labels, gpu: true } })
+    const same = of({
+      controllers: [one!, two!],
+      requires: { gpu: true, labels: { arch: 'b', zone: 'a' } },
+    })
+    expect(encodeCbor(value)).toEqual(encodeCbor(same))
+    const read = readSpec(new CborReader(encodeCbor(value)))
+    expect(read.options).toEqual({
+      controllers: [one, two].sort(),
+      requires: { labels, gpu: true },
+    })
+  })
+
+  it.each<[string, CborValue]>([
+    [
+      'descending ids',
+      [
+        [7, 1],
+        [6, 1],
+      ],
+    ],
+    [
+      'an id twice',
+      [
+        [4, 1],
+        [4, 1],
+      ],
+    ],
+    ['an unknown id', [[99, 1]]],
+    ['no pair', [[4]]],
+    ['controllers out of order', [[19, [Buffer.alloc(32, 2), Buffer.alloc(32, 1)]]]],
+    [
+      'labels out of order',
+      [
+        [
+          18,
+          [
+            [
+              3,
+              [
+                ['b', ''],
+                ['a', ''],
+              ],
+            ],
+          ],
+        ],
+      ],
+    ],
+  ])('has one form only: options with %s are refused', (_, options) => {
+    const value = specValue(specOf('a'))
+    value[3] = options
+    expect(() => readSpec(new CborReader(encodeCbor(value)))).toThrowError(
+      /ERR_MESH_PROTOCOL|order|allowed/,
+    )
+  })
+
+  it('a composition has the items 0 and up of a range', () => {
+    const spec = specOf('a')
+    const task = { ...spec.task, kind: 'graph' as const }
+    const { bundle, bundleBytes, name } = task
+    const graph = { kind: 'graph', name, bundle, bundleBytes } as const
+    const input = { kind: 'range', start: 1, count: 10 } as const
+    expect(() => jobIdOf({ ...spec, task: graph, input })).toThrowError(/range from 0/)
+    const value = specValue({ ...spec, task: graph, input: { ...input, start: 0 } })
+    expect(readSpec(new CborReader(encodeCbor(value))).task).toEqual(graph)
+  })
 })
+
+function labelsOf(count: number): Record<string, string> {
+  return Object.fromEntries(
+    Array.from({ length: count }, (_, i) => [`label ${i}`.padEnd(60, '.'), 'x'.repeat(60)]),
+  )
+}
+
+function peersOf(count: number): PeerId[] {
+  return Array.from({ length: count }, (_, i) => (i + 1).toString(16).padStart(64, '0') as PeerId)
+}
 
 describe('runs', () => {
   const run = { entries: [Uint8Array.of(1, 2), new Uint8Array(300)], signature: new Uint8Array(64) }

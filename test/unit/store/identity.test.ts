@@ -70,6 +70,23 @@ describe('identity', () => {
   )
 })
 
+describe('a session number that has no next', () => {
+  it('is refused with what to do, and the file is left alone', async () => {
+    const dir = await tempDir()
+    const path = join(dir, 'identity.json')
+    const text = (sessionNumber: number): string =>
+      JSON.stringify({ v: 1, seed: Buffer.alloc(32, 7).toString('base64'), sessionNumber })
+    await writeFile(path, text(Number.MAX_SAFE_INTEGER - 1))
+    expect((await loadOrCreateIdentity(dir)).sessionNumber).toBe(Number.MAX_SAFE_INTEGER)
+    const last = await readFile(path, 'utf8')
+    await expect(loadOrCreateIdentity(dir)).rejects.toMatchObject({
+      code: 'ERR_MESH_STORE_DAMAGED',
+      message: expect.stringMatching(/sessionNumber.*remove it/),
+    })
+    expect(await readFile(path, 'utf8')).toBe(last)
+  })
+})
+
 describe('a file that cannot be read', () => {
   it.each([
     ['identity.json', loadOrCreateIdentity, 'remove it'],

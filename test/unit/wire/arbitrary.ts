@@ -115,6 +115,8 @@ export const messages: {
     id: fc.nat(),
     jobs: fc.array(job, { maxLength: 4 }),
   }),
+  clock: fc.record({ kind: kind('clock'), ms: fc.nat() }),
+  findNonce: fc.record({ kind: kind('findNonce'), id: fc.nat(), nonce: session }),
 }
 
 export const message: fc.Arbitrary<WireMessage> = fc.oneof(...Object.values(messages))
