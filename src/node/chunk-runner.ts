@@ -6,6 +6,7 @@ import { pause } from '../base/pause.ts'
 import type { KernelRunner } from '../gpu/kernel-runner.ts'
 import { encodeSegment } from '../runtime/segment.ts'
 import type { ChunkHooks, ChunkOutcome, RunningChunkHandle, Runtime } from '../runtime/types.ts'
+import { inlineLimit } from '../scheduler/limits.ts'
 import type { Plan } from '../scheduler/plan.ts'
 import type {
   BlobHash,
@@ -15,7 +16,6 @@ import type {
   SchedulerEffect,
   SchedulerEvent,
 } from '../scheduler/types.ts'
-import { MAX_INLINE_BYTES } from '../store/limits.ts'
 import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import type { MissingInputs } from './input-loss.ts'
@@ -39,6 +39,8 @@ type PlaceResult = Extract<SchedulerEffect, { type: 'placeResult' }>
 interface Chunk {
   readonly job: JobId
   readonly lo: number
+  /** So many bytes of output ride in the log. */
+  readonly inlineBytes: number
   readonly parts: Uint8Array[]
   hash: Hash
   sizeBytes: number
@@ -92,6 +94,7 @@ export class ChunkRunner {
     const chunk: Chunk = {
       job: effect.job,
       lo: effect.lo,
+      inlineBytes: inlineLimit(view.items),
       parts: [],
       hash: createHash('sha256'),
       sizeBytes: 0,
@@ -345,7 +348,7 @@ export class ChunkRunner {
     chunk.ended = true
     if (chunk.failed === 0) this.kernelFaults.delete(effect.job)
     const inline =
-      outcome.reached > effect.lo && chunk.sizeBytes <= MAX_INLINE_BYTES
+      outcome.reached > effect.lo && chunk.sizeBytes <= chunk.inlineBytes
         ? concatBytes(chunk.parts)
         : undefined
     if (inline !== undefined || outcome.reached === effect.lo) this.chunks.delete(effect.chunk)

@@ -47,7 +47,7 @@ export function infoOfView(peer: Peer, view: JobView, { nodes = true } = {}): Jo
     input: view.spec.input,
     waitsFor: waitsFor(peer, view),
     output: outputOf(view.spec),
-    task: view.spec.task,
+    task: shownTask(view.spec),
     cancelled: cancelledBy(peer, view),
     startsAt: startsAt(peer, view),
     ...(nodes
@@ -82,7 +82,7 @@ export function infoOfRecord(peer: Peer, { job, state, summary }: StoredJob): Jo
     input: summary.spec.input,
     waitsFor: null,
     output: outputOf(summary.spec),
-    task: summary.spec.task,
+    task: shownTask(summary.spec),
     cancelled: cancelledBy(peer, summary),
     startsAt: null,
     nodes: null,
@@ -179,6 +179,13 @@ function expiresAt(peer: Peer, job: JobId, spec: JobSpec): string {
 
 function isOver({ state }: JobView): boolean {
   return state === 'finished' || state === 'cancelled'
+}
+
+/** Without the plan of a small composition: who wants it asks for it. */
+function shownTask({ task }: JobSpec): JobInfo['task'] {
+  if (task.kind !== 'graph') return task
+  const { plan: _, ...rest } = task
+  return rest
 }
 
 function outputOf({ task }: JobSpec): readonly number[] | null {

@@ -1,3 +1,4 @@
+import { fromHex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { pause } from '../base/pause.ts'
@@ -29,7 +30,11 @@ export async function planIn(
   if (sizeBytes !== undefined && sizeBytes > MAX_PLAN_BYTES) {
     throw planInvalid(`it has ${sizeBytes} bytes, at most ${MAX_PLAN_BYTES} are allowed`)
   }
-  const bytes = await blobs.get(hash)
+  return planOf(await blobs.get(hash))
+}
+
+/** @throws ERR_MESH_PLAN_INVALID */
+function planOf(bytes: Uint8Array): Plan {
   try {
     return decodePlan(bytes)
   } catch (error) {
@@ -125,9 +130,12 @@ export class Plans {
   private async tryOnce({ job, plan: hash, from }: LoadPlan): Promise<Plan | MeshError> {
     const { blobs, exchange, scheduler } = this.parts
     try {
-      await exchange.ensure(hash, [from])
-      const plan = await planIn(blobs, hash)
-      const items = scheduler.job(job)?.items
+      const view = scheduler.job(job)
+      const task = view?.spec.task
+      const inline = task?.kind === 'graph' ? task.plan : undefined
+      if (inline === undefined) await exchange.ensure(hash, [from])
+      const plan = inline === undefined ? await planIn(blobs, hash) : planOf(fromHex(inline))
+      const items = view?.items
       if (items !== undefined) checkPlan(plan, items)
       return plan
     } catch (error) {

@@ -1,15 +1,19 @@
 import { randomBytes } from 'node:crypto'
-import { toHex } from '../base/bytes.ts'
+import { sha256Hex, toHex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import type { Plan } from '../scheduler/plan.ts'
-import type { JobId, JobSpec } from '../scheduler/types.ts'
-import { jobIdOf } from '../store/entry-codec.ts'
+import type { BlobHash, JobId, JobSpec } from '../scheduler/types.ts'
+import { jobIdOf, specBytes } from '../store/entry-codec.ts'
+import { MAX_INLINE_PLAN_BYTES, MAX_SPEC_BYTES } from '../store/limits.ts'
 import { encodePlan } from '../store/plan-codec.ts'
 import { handOverJob } from './hand-over.ts'
 import { isThere, nonceOfKey } from './job-keys.ts'
 import type { Peer } from './peer.ts'
 import { checkPlan, planIn } from './plans.ts'
 import type { JobRequest, SubmitReply } from './types.ts'
+
+/** CBOR's head of the plan's bytes. */
+const PLAN_HEADER_BYTES = 3
 
 /** Turns what a local caller wants into jobs of the mesh. */
 export class Submissions {
@@ -29,10 +33,15 @@ export class Submissions {
     const { input, options } = request
     const { key } = options
     const nonce = key === undefined ? toHex(randomBytes(16)) : nonceOfKey(key)
-    const { task, plan } = await this.withPlan(request)
-    const spec: JobSpec = { v: 1, task, input, options, nonce }
-    const job = idOf(spec)
-    const begin = () => this.begin(job, spec, plan, request.detach === true)
+    const { task, plan, kept } = await this.withPlan(request)
+    const { job, spec } = named({ v: 1, task, input, options, nonce }, plan)
+    const begin = async () => {
+      // Whoever takes the job over is given its plan as a blob.
+      if (request.detach === true) await kept
+      const reply = await this.begin(job, spec, plan, request.detach === true)
+      await kept
+      return reply
+    }
     if (key === undefined) return begin()
     return this.alone(nonce, async () => {
       if (!(await isThere(this.peer, job, spec))) return begin()
@@ -43,18 +52,20 @@ export class Submissions {
   private async begin(
     job: JobId,
     spec: JobSpec,
-    plan: Plan | undefined,
+    encoded: EncodedPlan | undefined,
     detach: boolean,
   ): Promise<SubmitReply> {
     const { peer } = this
-    await peer.submit(job, spec, peer.clock.wall(), plan)
+    await peer.submit(job, spec, peer.clock.wall(), encoded?.plan)
     await peer.upkeep.submitted(spec)
     if (!detach) return { job, heldBy: peer.jobs.acknowledgedBy(job) }
     return { job, heldBy: await handOverJob(peer, job, spec) }
   }
 
   /** A composition's plan, as a blob that its task names; over the control socket it came as one. */
-  private async withPlan(request: JobRequest): Promise<Pick<JobRequest, 'task' | 'plan'>> {
+  private async withPlan(
+    request: JobRequest,
+  ): Promise<Pick<JobRequest, 'task'> & { plan?: EncodedPlan; kept?: Promise<unknown> }> {
     const { task, input } = request
     if (task.kind !== 'graph') return { task }
     const { blobs } = this.peer.store
@@ -62,8 +73,17 @@ export class Submissions {
     checkPlan(plan, input.count)
     const bytes = encodePlan(plan)
     await this.peer.upkeep.disk.assertRoom(bytes.byteLength)
-    const { hash, sizeBytes } = await blobs.put(bytes)
-    return { task: { ...task, bundle: hash, bundleBytes: sizeBytes }, plan }
+    const bundle = sha256Hex(bytes) as BlobHash
+    // What rides in the JOB is on disk by the time that submit returns; the others need not wait for it.
+    const kept = blobs.put(bytes)
+    if (bytes.byteLength > MAX_INLINE_PLAN_BYTES) await kept
+    else kept.catch(() => undefined)
+    const { kind, name } = task
+    return {
+      task: { kind, name, bundle, bundleBytes: bytes.byteLength },
+      plan: { plan, bytes },
+      kept,
+    }
   }
 
   /** Two submissions with one key at once are looked at one after the other. */
@@ -79,10 +99,29 @@ export class Submissions {
   }
 }
 
+interface EncodedPlan {
+  readonly plan: Plan
+  readonly bytes: Uint8Array
+}
+
+/** With the plan in it, where both fit. */
+function specOf(spec: JobSpec, encoded: EncodedPlan | undefined): JobSpec {
+  const { task } = spec
+  if (encoded === undefined || task.kind !== 'graph') return spec
+  const { bytes } = encoded
+  const room = MAX_SPEC_BYTES - specBytes(spec) - PLAN_HEADER_BYTES
+  if (bytes.byteLength > Math.min(MAX_INLINE_PLAN_BYTES, room)) return spec
+  return { ...spec, task: { ...task, plan: toHex(bytes) } }
+}
+
 /** Each part is within its limit here; together they may be more than a JOB holds. */
-function idOf(spec: JobSpec): JobId {
+function named(
+  given: JobSpec,
+  encoded: EncodedPlan | undefined,
+): { readonly job: JobId; readonly spec: JobSpec } {
   try {
-    return jobIdOf(spec)
+    const spec = specOf(given, encoded)
+    return { job: jobIdOf(spec), spec }
   } catch (error) {
     if (!isMeshError(error, 'ERR_MESH_PROTOCOL')) throw error
     throw new MeshError(

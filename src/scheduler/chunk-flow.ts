@@ -93,7 +93,7 @@ export function chunkEnded(core: Core, event: Event<'chunkEnded'>): void {
     flushIfLast(core, run)
     return
   }
-  run.meterAt(chunk.lo).add(chunk.reached - chunk.lo, event.elapsedMs)
+  run.noteRate(chunk.lo, chunk.reached - chunk.lo, event.elapsedMs)
   if (run.ended) {
     if (event.inline === undefined) core.emit({ type: 'abortChunk', chunk: chunk.id })
     drop(core, run, chunk)

@@ -5,6 +5,7 @@ import {
   CHUNK_MIN_MS,
   CHUNK_MS,
   HANDOUT_FACTOR,
+  MAX_KNOWN_RATES,
 } from './limits.ts'
 
 /** Older chunks count less: the weight of a sample halves about every 1.4 s of worker time. */
@@ -16,6 +17,12 @@ const SHORTEST_MS = 0.05
 export class RateMeter {
   private items = 0
   private ms = 0
+  /** What an earlier job of the same task showed; holds until a chunk of this one has ended. */
+  private readonly prior: number | undefined
+
+  constructor(prior?: number) {
+    this.prior = prior
+  }
 
   add(items: number, elapsedMs: number): void {
     const ms = Math.max(elapsedMs, SHORTEST_MS)
@@ -25,7 +32,31 @@ export class RateMeter {
   }
 
   get perMs(): number | undefined {
-    return this.items > 0 ? this.items / this.ms : undefined
+    return this.items > 0 ? this.items / this.ms : this.prior
+  }
+
+  /** Known by an earlier job alone. */
+  get isGuess(): boolean {
+    return this.items === 0 && this.prior !== undefined
+  }
+}
+
+/** How fast tasks ran here of late, by what they are: a short job of a known task is cut and shared as it should be from its first chunk on. */
+export class RateBook {
+  private readonly rates = new Map<string, number>()
+
+  get(task: string): number | undefined {
+    return this.rates.get(task)
+  }
+
+  note(task: string, perMs: number): void {
+    this.rates.delete(task)
+    this.rates.set(task, perMs)
+    if (this.rates.size <= MAX_KNOWN_RATES) return
+    for (const oldest of this.rates.keys()) {
+      this.rates.delete(oldest)
+      return
+    }
   }
 }
 
@@ -43,6 +74,8 @@ export interface ChunkSituation {
   readonly slots: number
   /** Items per ms of one slot, if known. */
   readonly perMs: number | undefined
+  /** That is what an earlier job showed: items of this one may be quite others. */
+  readonly guessed?: boolean
   readonly contended: boolean
   /** Launches of a kernel: between two of them a device is idle for a moment. */
   readonly launches?: boolean
@@ -62,7 +95,8 @@ export function planChunk(at: ChunkSituation): ChunkPlan {
   }
   // Below the shortest chunk no halving: it would never end.
   const least = Math.max(1, perMs === undefined ? 1 : Math.ceil(perMs * CHUNK_MIN_MS))
-  const share = Math.max(least, Math.ceil(left / (2 * slots)))
+  const part = Math.ceil(left / (at.guessed === true ? slots : 2 * slots))
+  const share = at.guessed === true ? part : Math.max(least, part)
   const usual = at.launches === true ? CHUNK_KERNEL_MS : CHUNK_MS
   const longest = at.contended ? CHUNK_CONTENDED_MS : usual
   if (perMs === undefined) {

@@ -1,3 +1,4 @@
+import { RateBook } from './chunks.ts'
 import { JobFold, type MakeFold } from './fold.ts'
 import { JobRun } from './job-run.ts'
 import type { Lease } from './leases.ts'
@@ -52,6 +53,7 @@ export class Core {
   /** False while this peer takes no work (its disk is full). */
   lending = true
   readonly jobs = new Map<JobId, JobRun>()
+  readonly rates = new RateBook()
   /** Jobs that are not over. */
   readonly active: JobRun[] = []
   /** How many of them there are of each priority. */
@@ -118,7 +120,7 @@ export class Core {
       this.suspects.set(session, undefined)
     }
     const turn = this.turns.newTurn(this.now)
-    return new JobRun(job, this.self.session, accuse, forked, turn, this.makeFold)
+    return new JobRun(job, this.self.session, accuse, forked, turn, this.rates, this.makeFold)
   }
 
   /** Writes an entry of this session, folds it in, and sees that it gets about. */

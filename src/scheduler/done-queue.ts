@@ -1,19 +1,13 @@
 import type { Core } from './core.ts'
 import { isAwaited, tellDependants } from './dependants.ts'
 import type { JobRun } from './job-run.ts'
-import {
-  DONE_HOLD_MS,
-  DONE_TARGET,
-  DONE_TICK_MS,
-  MAX_DONE_RANGES,
-  MAX_INLINE_BYTES,
-} from './limits.ts'
+import { DONE_HOLD_MS, DONE_TARGET, DONE_TICK_MS, inlineLimit, MAX_DONE_RANGES } from './limits.ts'
 import type { DoneRange } from './types.ts'
 
 /** A finished range whose result is on its keeper: its DONE is written at once, or shortly together with the next one's. */
 export function resultReady(core: Core, run: JobRun, range: DoneRange): void {
   const bytes = inlineBytes(range)
-  if (run.readyBytes + bytes > MAX_INLINE_BYTES || run.ready.length >= MAX_DONE_RANGES) {
+  if (run.readyBytes + bytes > inlineLimit(run.fold.items) || run.ready.length >= MAX_DONE_RANGES) {
     flushDone(core, run)
   }
   const last = run.ready.at(-1)

@@ -1,8 +1,8 @@
-import { RateMeter } from './chunks.ts'
+import { type RateBook, RateMeter } from './chunks.ts'
 import { DelayedItems } from './delayed.ts'
 import { type FoldListener, JobFold, type MakeFold } from './fold.ts'
 import { Gate } from './gate.ts'
-import { BACKOFF_MIN_MS } from './limits.ts'
+import { BACKOFF_MIN_MS, MAX_NODES_LOOKED_AT } from './limits.ts'
 import type { NodeOptions, Plan } from './plan.ts'
 import { RangeSet } from './range-set.ts'
 import type { TokenBucket } from './rate.ts'
@@ -73,6 +73,8 @@ export interface ThiefState {
   readonly dry: Map<PeerId, number>
   /** Running chunks that victims told of, and when. */
   slow: SlowChunk[]
+  /** What the others have was not worth asking for; once only, since they may be stuck. */
+  waived: boolean
 }
 
 export interface SlowChunk extends Range {
@@ -130,6 +132,7 @@ export class JobRun implements FoldListener {
     backoffMs: BACKOFF_MIN_MS,
     dry: new Map(),
     slow: [],
+    waived: false,
   }
   readonly lifelines = new Map<PeerId, Lifeline>()
   /** The last STEAL of each thief's session. */
@@ -173,6 +176,7 @@ export class JobRun implements FoldListener {
   /** Items of running chunks became final elsewhere. */
   overtaken = false
   private readonly session: SessionId
+  private readonly rates: RateBook
   private readonly accuse: (author: PeerId, session: SessionId, reason: string) => void
   private readonly tellForked: (session: SessionId) => void
 
@@ -182,9 +186,11 @@ export class JobRun implements FoldListener {
     accuse: (author: PeerId, session: SessionId, reason: string) => void,
     forked: (session: SessionId) => void,
     turn: Turn,
+    rates: RateBook,
     makeFold: MakeFold = (id, listener) => new JobFold(id, listener),
   ) {
     this.job = job
+    this.rates = rates
     this.turn = turn
     this.session = session
     this.accuse = accuse
@@ -208,8 +214,56 @@ export class JobRun implements FoldListener {
   meterAt(item: number): RateMeter {
     const kind = this.gate === undefined ? 0 : kindOf(this.gate.plan, this.gate.nodeOf(item))
     let meter = this.meters.get(kind)
-    if (meter === undefined) this.meters.set(kind, (meter = new RateMeter()))
+    if (meter === undefined) {
+      meter = new RateMeter(this.rates.get(this.taskAt(item)))
+      this.meters.set(kind, meter)
+    }
     return meter
+  }
+
+  /** A chunk from `lo` on has ended. */
+  noteRate(lo: number, items: number, elapsedMs: number): void {
+    const meter = this.meterAt(lo)
+    meter.add(items, elapsedMs)
+    this.rates.note(this.taskAt(lo), meter.perMs!)
+  }
+
+  /** What is run on an item, for jobs to come. */
+  private taskAt(item: number): string {
+    const { spec } = this.fold
+    if (spec === undefined) return ''
+    const args = spec.options.args ?? ''
+    if (this.gate === undefined) return `${spec.task.bundle}|${args}`
+    const { tasks, nodes } = this.gate.plan
+    const { steps, combine } = nodes[this.gate.nodeOf(item)]!
+    const named = (task: number): string => `${tasks[task]!.bundle}:${tasks[task]!.name}`
+    const all = steps.map(({ task }) => named(task)).join()
+    const folded = combine === undefined ? '' : `+${named(combine.step.task)}x${combine.grain}`
+    return `${all}${folded}|${args}`
+  }
+
+  /**
+   * How long one slot needs for what others may have to start, by the rates known here; more than `atMostMs`, or not known: undefined.
+   */
+  othersMs(atMostMs: number): number | undefined {
+    const { fold, gate } = this
+    let ms = 0
+    const missing = (range: Range): number =>
+      range.hi - range.lo - fold.final.countIn(range.lo, range.hi)
+    const add = (range: Range): boolean => {
+      const items = missing(range)
+      if (items === 0) return true
+      const { perMs } = this.meterAt(range.lo)
+      ms += perMs === undefined ? Number.POSITIVE_INFINITY : items / perMs
+      return ms <= atMostMs
+    }
+    if (gate === undefined) return add({ lo: 0, hi: fold.items }) ? ms : undefined
+    if (gate.plan.nodes.length > MAX_NODES_LOOKED_AT) return undefined
+    for (let node = 0; node < gate.plan.nodes.length; node += 1) {
+      const { lo, hi } = gate.itemsOf(node)
+      for (const part of gate.ready.within(lo, hi)) if (!add(part)) return undefined
+    }
+    return ms
   }
 
   /** The same of what comes next, or runs. */
@@ -359,6 +413,7 @@ export class JobRun implements FoldListener {
     }
     this.addOpen(lo, hi)
     this.thief.refreshed = true
+    this.thief.waived = false
     this.thief.empties = 0
     this.thief.backoffMs = BACKOFF_MIN_MS
   }

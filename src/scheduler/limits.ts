@@ -8,6 +8,14 @@ export const MAX_GRANT_RANGES = 128
 export const MAX_DONE_RANGES = 64
 /** Values that ride in one DONE, all its ranges together, bytes (docs/protocol.md, "Results"). */
 export const MAX_INLINE_BYTES = 1024
+/** The same of a job of few items: its log stays below 8 MiB whatever its values, and nobody waits for blobs. */
+export const MAX_INLINE_SMALL_BYTES = 4096
+export const SMALL_JOB_ITEMS = 2048
+
+/** Bytes of values that one DONE of a job of so many items carries. */
+export function inlineLimit(items: number): number {
+  return items <= SMALL_JOB_ITEMS ? MAX_INLINE_SMALL_BYTES : MAX_INLINE_BYTES
+}
 
 /** A chunk ends after this long: long enough that its fixed costs are under 1 %, short enough to be stolen around. */
 export const CHUNK_MS = 250
@@ -140,6 +148,11 @@ export const MAX_SLOW_CHUNKS = 64
 
 /** From this epoch on a chunk is announced by a START before it runs: its range has outlived an owner. */
 export const START_EPOCH = 1
+/** Nodes of a composition that are looked through for what is left to steal; of more it is just asked for. */
+export const MAX_NODES_LOOKED_AT = 64
+/** Tasks whose speed here is remembered from one job to the next (some 200 bytes each). */
+export const MAX_KNOWN_RATES = 1024
+
 /** An item is given up when so many sessions were lost after they announced it, one of them with that item alone. */
 export const MAX_DEATHS = 3
 /** A session that was only silent counts as lost with an item after so long: most splits of a network are over by then. */

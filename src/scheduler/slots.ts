@@ -60,6 +60,7 @@ function startNext(core: Core, run: JobRun, contended: boolean): void {
     left: run.todo.size,
     slots: core.self.slots,
     perMs: run.meterAt(lo).perMs,
+    guessed: run.meterAt(lo).isGuess,
     contended,
     chunkSize: run.chunkSizeAt(lo),
     launches: run.fold.spec?.task.kind === 'kernel',

@@ -8,6 +8,7 @@ import {
   MAX_ASKS_PER_SLOT,
   MAX_LIFELINES_SENT,
   MIN_ASKS,
+  MIN_GRANT_MS,
   PREFETCH_MS,
   PREFETCH_RTTS,
   STEAL_TIMEOUT_MS,
@@ -149,6 +150,14 @@ function othersHave(core: Core, run: JobRun): boolean {
 }
 
 function ask(core: Core, run: JobRun): void {
+  const { thief } = run
+  // It will be done before an answer to a STEAL could be started on.
+  if (!thief.waived && thief.empties === 0 && run.othersMs(MIN_GRANT_MS) !== undefined) {
+    thief.waived = true
+    thief.backingOff = 'idle'
+    core.arm('idle', run, core.now + BACKOFF_MIN_MS)
+    return
+  }
   const victim = pickVictim(core, run)
   if (victim === undefined || run.thief.empties >= STEAL_TRIES) {
     giveUp(core, run)

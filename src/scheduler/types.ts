@@ -59,6 +59,8 @@ export interface GraphTask {
   readonly name: string
   readonly bundle: BlobHash
   readonly bundleBytes: number
+  /** The plan itself, encoded, as hex: a small one rides in the JOB, so that nobody waits for the blob. */
+  readonly plan?: string
 }
 
 export type JobTask = ModuleTask | KernelTask | GraphTask

@@ -14,7 +14,7 @@ import { CborReader, protocolError } from './cbor-reader.ts'
 import { encodeCbor, hexBytes, uint } from './cbor-values.ts'
 import { MAX_ENTRY_BYTES } from './limits.ts'
 
-export { jobIdOf } from './spec-codec.ts'
+export { jobIdOf, specBytes } from './spec-codec.ts'
 
 /** Version of the entry format. */
 export const ENTRY_VERSION = 1

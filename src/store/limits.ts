@@ -9,8 +9,11 @@
 export const MAX_ENTRY_BYTES = 16 * 1024
 /** Ranges of one entry; what does not fit goes into a second entry. */
 export const MAX_RANGES = 256
-/** Values of one DONE that ride in the entry itself, all its ranges together. Beyond, they are a blob. */
-export const MAX_INLINE_BYTES = 1024
+/**
+ * Values of one DONE that ride in the entry itself, all its ranges together. Beyond, they are a blob. Writers keep to 1024 bytes in
+ * jobs of more than 2048 items.
+ */
+export const MAX_INLINE_BYTES = 4096
 /** Peers named as holders of one result: a submitter, a few copies. */
 export const MAX_KEEPERS = 8
 /** UTF-8 bytes of a task's name. */
@@ -38,6 +41,8 @@ export const MAX_KEY_BYTES = 200
 export const MAX_INLINE_INPUT_BYTES = 2048
 /** Bytes of a composition's plan: 65 536 nodes of some 200 bytes each. It is in memory on every peer of the job. */
 export const MAX_PLAN_BYTES = 16 * 1024 * 1024
+/** Bytes of a plan that rides in the JOB: a chord over a thousand numbers, beside short options. */
+export const MAX_INLINE_PLAN_BYTES = 4096
 /** Bytes of one list of bound arguments, one argument, or one node's values in a plan; more are pieces. */
 export const MAX_PLAN_VALUE_BYTES = 1024 * 1024
 /** Bytes of each half of a FORK proof: both must fit one entry. */

@@ -1,10 +1,11 @@
 import { hash } from 'node:crypto'
 import { itemsOf } from '../base/extents.ts'
-import type { BlobHash, JobId, JobInput, JobSpec, JobTask } from '../scheduler/types.ts'
+import type { BlobHash, GraphTask, JobId, JobInput, JobSpec, JobTask } from '../scheduler/types.ts'
 import { type CborReader, protocolError } from './cbor-reader.ts'
 import { type CborValue, encodeCbor, hexBytes, int, text, uint } from './cbor-values.ts'
 import {
   MAX_INLINE_INPUT_BYTES,
+  MAX_INLINE_PLAN_BYTES,
   MAX_KERNEL_ARRAYS,
   MAX_NAME_BYTES,
   MAX_SPEC_BYTES,
@@ -15,6 +16,8 @@ const SPEC_VERSION = 1
 const KIND_MODULE = 0
 const KIND_KERNEL = 1
 const KIND_GRAPH = 2
+/** How many fields a task of each kind has. */
+const FIELDS = [4, 7, 5]
 const INPUT_RANGE = 0
 const INPUT_PIECES = 1
 const INPUT_INLINE = 2
@@ -25,6 +28,11 @@ const INPUT_INLINE = 2
  */
 export function jobIdOf(spec: JobSpec): JobId {
   return hash('sha256', encodeCbor(specValue(spec)), 'hex') as JobId
+}
+
+/** Bytes of the encoded spec. ERR_MESH_PROTOCOL as jobIdOf(). */
+export function specBytes(spec: JobSpec): number {
+  return encodeCbor(specValue(spec)).length
 }
 
 /** `[1, task, input, options, nonce]` */
@@ -78,7 +86,7 @@ function taskValue(task: JobTask): CborValue[] {
   const bundle = hexBytes(task.bundle, 32, 'bundle')
   const bundleBytes = uint(task.bundleBytes, 'bundleBytes')
   if (task.kind === 'module') return [KIND_MODULE, name, bundle, bundleBytes]
-  if (task.kind === 'graph') return [KIND_GRAPH, name, bundle, bundleBytes]
+  if (task.kind === 'graph') return [KIND_GRAPH, name, bundle, bundleBytes, inlinePlan(task)]
   if (task.arrays.length > MAX_KERNEL_ARRAYS) {
     throw protocolError(`a kernel has ${task.arrays.length} arrays, at most ${MAX_KERNEL_ARRAYS}`)
   }
@@ -90,17 +98,38 @@ function taskValue(task: JobTask): CborValue[] {
   return [KIND_KERNEL, name, bundle, bundleBytes, arrays, output, Number(task.requiresGpu)]
 }
 
+function inlinePlan(task: GraphTask): CborValue {
+  if (task.plan === undefined) return null
+  const bytes = hexBytes(task.plan, task.plan.length >> 1, 'plan')
+  if (bytes.length > MAX_INLINE_PLAN_BYTES) {
+    throw protocolError(`the plan has ${bytes.length} bytes, at most ${MAX_INLINE_PLAN_BYTES}`)
+  }
+  checkPlanHash(bytes, task)
+  return bytes
+}
+
+/** The blob is the same plan: those who have either must not run another. */
+function checkPlanHash(bytes: Uint8Array, task: Pick<GraphTask, 'bundle' | 'bundleBytes'>): void {
+  if (bytes.length === task.bundleBytes && hash('sha256', bytes, 'hex') === task.bundle) return
+  throw protocolError('the plan in the job spec is not the one that it names')
+}
+
 function readTask(reader: CborReader): JobTask {
   const fields = reader.array('task', 4, 7)
   const kind = reader.uint('task kind', KIND_GRAPH)
-  if (fields !== (kind === KIND_KERNEL ? 7 : 4)) throw protocolError('task has a wrong length')
+  if (fields !== FIELDS[kind]) throw protocolError('task has a wrong length')
   const common = {
     name: reader.text('task name', MAX_NAME_BYTES),
     bundle: reader.hex('bundle', 32) as BlobHash,
     bundleBytes: reader.uint('bundleBytes'),
   }
   if (kind === KIND_MODULE) return { kind: 'module', ...common }
-  if (kind === KIND_GRAPH) return { kind: 'graph', ...common }
+  if (kind === KIND_GRAPH) {
+    if (reader.null()) return { kind: 'graph', ...common }
+    const bytes = reader.bytes('plan', MAX_INLINE_PLAN_BYTES)
+    checkPlanHash(bytes, common)
+    return { kind: 'graph', ...common, plan: Buffer.from(bytes).toString('hex') }
+  }
   const count = reader.array('arrays', 0, MAX_KERNEL_ARRAYS)
   const arrays = Array.from({ length: count }, () => {
     reader.array('array', 2, 2)

@@ -22,6 +22,8 @@ class Rig {
   items = 3
   tries = 0
   lostAfter = Number.POSITIVE_INFINITY
+  /** What rides in the JOB. */
+  inline: Buffer | undefined
   /** What another peer has. */
   away: Uint8Array | undefined
   readonly plans: Plans
@@ -37,7 +39,12 @@ class Rig {
     this.plans = new Plans({
       blobs: this.blobs,
       exchange: { ensure },
-      scheduler: { job: () => ({ state: this.state, items: this.items }) as never },
+      scheduler: {
+        job: () => {
+          const task = { kind: 'graph', plan: this.inline?.toString('hex') }
+          return { state: this.state, items: this.items, spec: { task } } as never
+        },
+      },
       dispatch: (event) => this.dispatched.push(event),
       missing: {
         note: () => this.tries >= this.lostAfter,
@@ -83,6 +90,20 @@ describe('the plan of a job', () => {
     rig.away = encodePlan(plan)
     await rig.load(rig.away)
     expect(rig.dispatched).toEqual([{ type: 'planLoaded', job: JOB, plan }])
+  })
+
+  test('that rides in the JOB is not asked for', async () => {
+    const plan = planOf(node)
+    rig.inline = Buffer.from(encodePlan(plan))
+    await rig.load(rig.inline)
+    expect(rig.dispatched).toEqual([{ type: 'planLoaded', job: JOB, plan }])
+    expect(rig.tries).toBe(0)
+  })
+
+  test('that rides in the JOB is refused when it is no plan', async () => {
+    rig.inline = Buffer.from('no plan')
+    await rig.load(rig.inline)
+    expect(rig.dispatched).toMatchObject([{ type: 'planInvalid', code: 'ERR_MESH_PLAN_INVALID' }])
   })
 
   test('is tried for until it is there, once at a time', async () => {

@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto'
 import { decode, encode } from 'cborg'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isMeshError } from '../../../src/base/errors.ts'
 import {
+  type BlobHash,
   type EntryBody,
   type EntryHeader,
   type JobOptions,
@@ -182,8 +184,8 @@ describe('entries that are refused', () => {
       'too many ranges',
       start(...Array.from({ length: MAX_RANGES + 1 }, (_, i) => [i, i + 1] as [number, number])),
     ],
-    ['more than 1 KiB of values in a range', done(1025)],
-    ['more than 1 KiB of values together', done(257, 4)],
+    ['more than 4 KiB of values in a range', done(4097)],
+    ['more than 4 KiB of values together', done(1025, 4)],
     ['more failures than items', done(1, 1, 2)],
     ['no keeper', kept([])],
     ['a keeper twice', kept([peers[0]!, peers[0]!])],
@@ -439,6 +441,24 @@ describe('job ids', () => {
     expect(() => jobIdOf({ ...spec, task: graph, input })).toThrowError(/range from 0/)
     const value = specValue({ ...spec, task: graph, input: { ...input, start: 0 } })
     expect(readSpec(new CborReader(encodeCbor(value))).task).toEqual(graph)
+  })
+
+  it('a small plan rides in the JOB, and must be the one that it names', () => {
+    const bytes = Buffer.from('a plan of a few bytes')
+    const bundle = createHash('sha256').update(bytes).digest('hex') as BlobHash
+    const plan = bytes.toString('hex')
+    const task = { kind: 'graph', name: 'g', bundle, bundleBytes: bytes.length, plan } as const
+    const input = { kind: 'range', start: 0, count: 10 } as const
+    const value = specValue({ ...specOf('a'), task, input })
+    expect(readSpec(new CborReader(encodeCbor(value))).task).toEqual(task)
+    const other = { ...task, plan: Buffer.from('a plan of other bytes').toString('hex') }
+    expect(() => specValue({ ...specOf('a'), task: other, input })).toThrowError(/not the one/)
+    const long = { ...task, plan: '00'.repeat(4097) }
+    expect(() => specValue({ ...specOf('a'), task: long, input })).toThrowError(/at most 4096/)
+    // A reader finds out too.
+    const wire = Buffer.from(encodeCbor(value))
+    wire[wire.indexOf(bytes)] = 0x62
+    expect(() => readSpec(new CborReader(wire))).toThrowError(/not the one/)
   })
 })
 
