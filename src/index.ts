@@ -28,8 +28,10 @@ export {
   type SizedArray,
   writeArrayFile,
 } from './client/array-files.ts'
+export type { ItemFailed, ItemResult } from './client/entries.ts'
 export type { Items, JobSource } from './client/input.ts'
-export type { ItemFailed, ItemResult, Job, KernelResult, ReadOptions } from './client/job.ts'
+export type { Job, ReadOptions } from './client/job.ts'
+export type { KernelResult } from './client/kernel-array.ts'
 export type { ItemFunction, Mesh, TaskLike } from './client/mesh.ts'
 export type { BackoffOptions, RequiresOptions, SubmitOptions } from './client/options.ts'
 export type { ItemFailure, ResultBatch } from './client/results.ts'

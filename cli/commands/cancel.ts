@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { MeshError } from '../../src/base/errors.ts'
 import type { MeshBackend } from '../../src/node/types.ts'
 import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
@@ -30,6 +31,11 @@ async function cancel(
   ids: readonly string[],
   flags: CancelFlags,
 ): Promise<number> {
+  if (ids.includes('all') && ids.some((id) => id !== 'all')) {
+    throw new MeshError('ERR_MESH_OPTION_INVALID', '`all` is every job: name jobs, or say all', {
+      details: { option: 'jobs' },
+    })
+  }
   const session = await attachOrRead(context, await dataDirOf(context, flags))
   if (session === undefined) throw unknownJob(ids[0]!)
   return await withSession(session, async ({ backend }) => {

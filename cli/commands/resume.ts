@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import type { App, Context } from '../lib/context.ts'
 import { EXIT } from '../lib/exit-codes.ts'
+import { localTime } from '../lib/job-view.ts'
 import { type CommonOptions, withCommonOptions } from '../lib/options.ts'
 import { note, printJson } from '../lib/output.ts'
 import { reached } from '../lib/reached.ts'
@@ -22,10 +23,14 @@ async function resume(context: Context, id: string, options: CommonOptions): Pro
   const session = await attachOrRead(context, await dataDirOf(context, options))
   if (session === undefined) throw unknownJob(id)
   return await withSession(session, async ({ backend }) => {
+    const { state, startsAt } = await backend.job(id)
     const job = await backend.resume(id)
+    const short = job.slice(0, 8)
     if (options.json) printJson(context, { resumed: job })
-    else {
-      const short = job.slice(0, 8)
+    else if (state === 'running') {
+      const later = startsAt === null ? '' : `: it starts at ${localTime(startsAt)}`
+      note(context, `job ${short} was not paused${later}`)
+    } else {
       note(context, `job ${short} goes on`)
       for (const line of await reached(session)) note(context, line)
     }

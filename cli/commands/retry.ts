@@ -3,6 +3,7 @@ import type { Job } from '../../src/client/job.ts'
 import type { App, Context, PeerOptions } from '../lib/context.ts'
 import { type ControlFlags, controlOptions, withControlOptions } from '../lib/control-options.ts'
 import { EXIT } from '../lib/exit-codes.ts'
+import { inFlags } from '../lib/flag-words.ts'
 import { formatCount, plural } from '../lib/format.ts'
 import { type Interrupt, listenForInterrupt } from '../lib/interrupt.ts'
 import type { Library, SubmitOptions } from '../lib/library.ts'
@@ -123,7 +124,7 @@ async function submitAgain(
     return await old.retry({ ...options, signal: interrupt.signal })
   } catch (error) {
     if (interrupt.code !== undefined) return 'interrupted'
-    throw error
+    throw inFlags(error)
   }
 }
 

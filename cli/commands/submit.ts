@@ -121,7 +121,11 @@ async function run(
   if (interrupt.code !== undefined) return notSubmitted(context, interrupt.code)
   const submitted = await submitOrStop(context, session, library, work)
   if (submitted === undefined) return notSubmitted(context, interrupt.code ?? EXIT.interrupted)
-  if (flags.detach === true) return await tellDetached(context, session, submitted, flags)
+  if (flags.detach === true) {
+    const code = await tellDetached(context, session, submitted, flags)
+    if (!silent && mayWait(submission)) await tellWaiting(context, session, submitted, submission)
+    return code
+  }
   tellSubmitted(context, submitted, silent)
   if (!silent && submitted.items > 0) await tellWaiting(context, session, submitted, submission)
   const follow = { flags, peer: work.peer, size: submission.kernel?.output }
@@ -154,15 +158,20 @@ function notSubmitted(context: Context, code: number): number {
   return code
 }
 
+/** It starts later, or not anywhere. */
+function mayWait({ options }: Submission): boolean {
+  return [options.startAt, options.startIn, options.requires].some((it) => it !== undefined)
+}
+
 /** Why nothing of it starts yet, if so. */
 async function tellWaiting(
   context: Context,
   { backend }: Session,
   job: Job,
-  { kernel, options }: Submission,
+  submission: Submission,
 ): Promise<void> {
-  const waits = [options.startAt, options.startIn, options.requires].some((it) => it !== undefined)
-  const info = waits ? await backend.job(job.id) : undefined
+  const { kernel, options } = submission
+  const info = mayWait(submission) ? await backend.job(job.id) : undefined
   if (typeof info?.startsAt === 'string') {
     const { startsAt } = info
     note(
@@ -183,7 +192,16 @@ async function tellWaiting(
         ? `the kernel needs a GPU, and no peer has told of one yet`
         : `the job needs ${missing}, and no peer is there that has that`
   note(context, `${why}; the job starts when one does. On another machine run:`)
-  note(context, `mesh join ${await backend.ticket()}`)
+  const labels = Object.entries(options.requires?.labels ?? {})
+  const flags =
+    missing === null ? [] : labels.map(([name, value]) => ` --label ${wordOf(name, value)}`)
+  note(context, `mesh join ${await backend.ticket()}${flags.join('')}`)
+}
+
+/** A label as a word of a command line. */
+function wordOf(name: string, value: string): string {
+  const text = value === '' ? name : `${name}=${value}`
+  return /^[\w.=:@%+/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
 function peerOptions(flags: SubmitFlags): Omit<PeerOptions, 'dataDir'> {

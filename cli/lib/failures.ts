@@ -1,16 +1,24 @@
+import { isInherited } from '../../src/client/compose/read.ts'
+import type { Job } from '../../src/client/job.ts'
 import type { ItemError } from '../../src/runtime/types.ts'
 import type { Context } from './context.ts'
 import { formatCount, plural, printable } from './format.ts'
 import { FAILURES_IN_JSON, FAILURES_SHOWN } from './limits.ts'
 import type { Sink } from './sink.ts'
 
+/** Of a composition also the task, and the number among its items; `index` is the number in the job then. */
+export interface Failure extends ItemError {
+  readonly task?: string
+  readonly item?: number
+}
+
 export interface FailureTeller {
-  tell(failure: ItemError): Promise<void>
+  tell(failure: Failure): Promise<void>
   /** After the last one: how many were not shown, and where they are. */
   summary(): void
   readonly count: number
   /** The first ones, for the JSON document. */
-  readonly first: readonly ItemError[]
+  readonly first: readonly Failure[]
 }
 
 export interface TellerOptions {
@@ -25,7 +33,7 @@ export interface TellerOptions {
 
 /** Failed items: the first ones on stderr, then only a count; all of them in --errors. */
 export function tellFailures(options: TellerOptions): FailureTeller {
-  const first: ItemError[] = []
+  const first: Failure[] = []
   let count = 0
   const say = (text: string): void => {
     if (!options.silent) options.aside(() => options.context.stderr.write(`mesh: ${text}\n`))
@@ -55,23 +63,60 @@ export function tellFailures(options: TellerOptions): FailureTeller {
   }
 }
 
-/** 'item 17 failed: TypeError: x is not a function (at run (task.ts:3:9))' */
-export function failureLine(failure: ItemError): string {
+/** Of a composition: items that failed with what they need wait for the end, when what failed first is told in their place. */
+export interface OriginTeller extends FailureTeller {
+  /** At the end, before `summary`. */
+  settle(job: Pick<Job, 'failedFirst'>): Promise<void>
+}
+
+export function tellOrigins(teller: FailureTeller): OriginTeller {
+  /** The first ones, in case that nobody knows more, and the last one, up to which is looked. */
+  const held: ItemError[] = []
+  let last: ItemError | undefined
+  let waiting = 0
+  return {
+    async tell(failure) {
+      if (!isInherited(failure)) return await teller.tell(failure)
+      waiting += 1
+      if (held.length < FAILURES_IN_JSON) held.push(failure)
+      if (last === undefined || failure.index > last.index) last = failure
+    },
+    async settle(job) {
+      if (last === undefined) return
+      const failed = held.includes(last) ? held : [...held, last]
+      const found = await job.failedFirst(failed).catch(() => failed)
+      waiting = 0
+      for (const failure of found) await teller.tell(failure)
+    },
+    summary: () => teller.summary(),
+    get count() {
+      return teller.count + waiting
+    },
+    first: teller.first,
+  }
+}
+
+/** 'item 17 failed: TypeError: x is not a function (at run (task.ts:3:9))'; of a composition 'item 17 of fetch failed: …' */
+export function failureLine(failure: Failure): string {
   const place = firstFrame(failure.stack)
   const attempts = failure.attempts > 1 ? ` after ${failure.attempts} attempts` : ''
   const name = failure.name === '' || failure.name === 'MeshError' ? '' : `${failure.name}: `
+  const { index, task, item = index } = failure
   return printable(
-    `item ${failure.index} failed${attempts}: ${name}${failure.message}${place === undefined ? '' : ` (${place})`}`,
+    `item ${item}${task === undefined ? '' : ` of ${task}`} failed${attempts}: ${name}${failure.message}${place === undefined ? '' : ` (${place})`}`,
     1_000,
   )
 }
 
 /** What a line of --errors holds. */
-export function failureRecord(failure: ItemError): Record<string, unknown> {
-  const { index, code, name, message, stack, attempts } = failure
-  return { index, code, name, message, stack: stack ?? null, attempts }
+export function failureRecord(failure: Failure): Record<string, unknown> {
+  const { index, code, name, message, stack, attempts, task, item } = failure
+  const where = task === undefined ? {} : { task, item }
+  return { index, ...where, code, name, message, stack: stack ?? null, attempts }
 }
 
 function firstFrame(stack: string | undefined): string | undefined {
-  return /^\s*(at .+)$/m.exec(stack ?? '')?.[1]?.trim()
+  const frames = [...(stack ?? '').matchAll(/^\s*(at .+)$/gm)].map(([, frame = '']) => frame.trim())
+  // Where the user's code called what threw says more than the inside of that.
+  return frames.find((frame) => !/<anonymous>|\bnode:/.test(frame)) ?? frames[0]
 }

@@ -4,8 +4,8 @@ import type { JobId } from '../../src/scheduler/types.ts'
 import { openArrayOutput } from './array-output.ts'
 import type { Context } from './context.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
-import { tellFailures } from './failures.ts'
-import { lossTeller, tellSleep } from './happenings.ts'
+import { tellFailures, tellOrigins } from './failures.ts'
+import { lossTeller, pauseTeller, tellSleep } from './happenings.ts'
 import type { Interrupt } from './interrupt.ts'
 import { cancelledText } from './job-view.ts'
 import type { Library } from './library.ts'
@@ -37,13 +37,15 @@ export async function followJob(
   const aside = (write: () => void): void => progress.aside(write)
   const errorSink =
     options.errors === undefined ? nowhere : await openFileSink(options.errors, '--errors')
-  const teller = tellFailures({
+  const plain = tellFailures({
     context,
     sink: errorSink,
     file: options.errors,
     silent: options.json,
     aside,
   })
+  const origins = options.job.composed ? tellOrigins(plain) : undefined
+  const teller = origins ?? plain
   const { size } = options
   const lines = { context, library, follow: options, teller, aside }
   const output =
@@ -70,6 +72,7 @@ export async function followJob(
     const end = await stream(run).catch((error: unknown): Promise<number> => output.fail(error))
     if (typeof end === 'number') return end
     progress.end()
+    await origins?.settle(run.job)
     teller.summary()
     return await output.finish(run, end)
   } finally {
@@ -143,9 +146,11 @@ async function takeUp(run: Run, session: Session): Promise<void> {
 /** Feeds the bar, and hands on what waits in the buffer, so that a slow job's results do not wait for 64 KiB. */
 async function watch(run: Run, signal: AbortSignal): Promise<void> {
   const tellLosses = lossTeller(run.tell)
+  const tellPauses = pauseTeller(run.tell)
   try {
     for await (const info of run.session.backend.watch(run.job.id as JobId, signal)) {
       tellLosses(info)
+      tellPauses(info)
       run.progress.update(info)
       await run.output.flush()
     }

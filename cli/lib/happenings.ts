@@ -23,6 +23,19 @@ export function lossTeller(tell: (text: string) => void): (info: JobInfo) => voi
   }
 }
 
+/** Tells that the job was paused, or goes on, as its states come in. */
+export function pauseTeller(tell: (text: string) => void): (info: JobInfo) => void {
+  let was = false
+  return ({ state, short }) => {
+    const paused = state === 'paused'
+    if (paused !== was) {
+      if (paused) tell(`job ${short} is paused; \`mesh resume ${short}\` lets it go on`)
+      else if (state === 'running') tell(`job ${short} goes on`)
+    }
+    was = paused
+  }
+}
+
 /**
  * Tells when this machine slept, or the command was stopped: then nothing was seen of the job meanwhile, and the others went on. A
  * sleep shows on the wall clock, a stop on both.

@@ -104,7 +104,7 @@ export function peersText(
   }
   if (info.peersAtWork > 0) return plural(info.peersAtWork, 'peer')
   if (isOver(info) || finishedItems(info) >= info.items) return ''
-  return `waiting for ${info.waitsFor ?? 'peers'}`
+  return `waiting for ${info.waitsFor ?? 'a slot'}`
 }
 
 const LABELS: Column = { title: 'LABELS' }

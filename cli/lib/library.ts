@@ -25,6 +25,7 @@ import type { Composition, Kernel } from '../../src/index.ts'
 import type { MeshBackend } from '../../src/node/types.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
 import type { Context } from './context.ts'
+import { inFlags } from './flag-words.ts'
 import { type InputSource, itemsOfKernel, openInput } from './input.ts'
 
 export type { ArrayFileWritten } from '../../src/client/array-files.ts'
@@ -85,7 +86,13 @@ export interface Library {
 }
 
 export const library: Library = {
-  checkOptions: (options) => void toJobOptions(options),
+  checkOptions(options) {
+    try {
+      toJobOptions(options)
+    } catch (error) {
+      throw inFlags(error)
+    }
+  },
   checkTicket: async (ticket) => void (await decode(ticket)),
   async checkSameMesh(backend, ticket) {
     const { meshKey } = await decode(ticket)

@@ -35,7 +35,8 @@ export function summaryLine(info: JobInfo, failed: number, wallClock: number): s
   const seconds = secondsOf(info, wallClock)
   const rate = seconds > 0 && info.items > 0 ? ` (${formatRate(info.items / seconds)})` : ''
   const peers = info.peers.length > 0 ? ` on ${plural(info.peers.length, 'peer')}` : ''
-  const failures = failed > 0 ? `; ${formatCount(failed)} failed` : ''
+  const leftOut = info.task.kind === 'graph' && info.failed > 0 ? '; what failed was left out' : ''
+  const failures = failed > 0 ? `; ${formatCount(failed)} failed` : leftOut
   const items = plural(info.items, itemWord(info))
   return `${printable(info.name, NAME_CHARS)}: ${items}${Number.isNaN(seconds) ? '' : ` in ${formatDuration(seconds)}`}${rate}${peers}${failures}`
 }

@@ -1,40 +1,26 @@
-import { isMeshError, MeshError } from '../base/errors.ts'
-import { elementsOf } from '../base/extents.ts'
+import { MeshError } from '../base/errors.ts'
 import type { JobInfo, LogLine, MeshBackend, ResultsOptions } from '../node/types.ts'
 import type { TaskBundle } from '../runtime/bundle.ts'
 import type { Plan } from '../scheduler/plan.ts'
 import type { JobId } from '../scheduler/types.ts'
-import { compositionFailed, firstFailures, Output, renumbered } from './compose/read.ts'
+import {
+  allFailures,
+  type CompositionFailure,
+  compositionFailed,
+  firstFailures,
+  Output,
+  renumbered,
+} from './compose/read.ts'
+import { entriesOf, type ItemFailed, type ItemResult } from './entries.ts'
 import { createStackMapper, FailureTally, itemsFailed } from './failures.ts'
 import { flatten } from './iterate.ts'
+import { arrayOf, type KernelResult } from './kernel-array.ts'
+import { stoppedEarly, whyMissing } from './missing.ts'
 import type { SubmitOptions } from './options.ts'
 import { Progress, type ProgressListener } from './progress.ts'
 import { type ItemFailure, type ResultBatch, readBatches } from './results.ts'
 import { planRetry } from './retry.ts'
 import { SpanSet } from './span-set.ts'
-
-/** The value of one item. */
-export interface ItemResult<O> {
-  readonly index: number
-  readonly value: O
-  readonly error?: undefined
-}
-
-/** One item that failed for good. */
-export interface ItemFailed {
-  readonly index: number
-  readonly value?: undefined
-  readonly error: ItemFailure
-}
-
-/** What a kernel job gives. */
-export interface KernelResult {
-  readonly data: Float32Array
-  /** [x], [x, y] or [x, y, z]; x runs fastest. */
-  readonly size: readonly number[]
-  /** Classes of devices that computed it, such as `webasm`. */
-  readonly devices: readonly string[]
-}
 
 export interface ReadOptions {
   /** 'arrival' (default of iteration): as they come; 'item': in item order. */
@@ -162,7 +148,7 @@ export class Job<O = unknown, V = O[]> implements AsyncIterable<ItemResult<O>> {
       else yield* renumbered(mapped, output)
     }
     const items = output?.size ?? this.items
-    if (wait && seen.size < items) throw await this.whyMissing(seen.size, items)
+    if (wait && seen.size < items) throw await whyMissing(this.id, this.info(), seen.size, items)
   }
 
   /** Of a composition. @throws ERR_MESH_INPUT_LOST when no connected peer has it */
@@ -234,17 +220,23 @@ export class Job<O = unknown, V = O[]> implements AsyncIterable<ItemResult<O>> {
 
   /** The value of a composition, of those of its output's items. */
   private async valueOf(values: unknown[], failures: ItemFailure[]): Promise<unknown> {
+    const output = new Output(await this.plan())
+    if (failures.length === 0) return output.build(values)
+    const first = await this.failedFirst(failures)
+    throw compositionFailed(first, { job: this.id, value: output.build(values) })
+  }
+
+  /**
+   * Of a composition: what failed first, of failures of its output as `batches()` gives them; each with its task, and its number among the
+   * items of that. What cannot be read now is told by what failed with it.
+   * @throws ERR_MESH_INPUT_LOST
+   */
+  async failedFirst(failures: readonly ItemFailure[]): Promise<CompositionFailure[]> {
     const plan = await this.plan()
     const output = new Output(plan)
-    if (failures.length === 0) return output.build(values)
-    const found = await firstFailures(
-      this.backend,
-      this.job,
-      plan,
-      failures.map((failure) => output.toJob(failure)),
-    )
-    const first = found.map((failure) => ({ ...failure, ...this.mapped(failure) }))
-    throw compositionFailed(first, { job: this.id, value: output.build(values) })
+    const own = failures.map((failure) => output.toJob(failure))
+    const found = await firstFailures(this.backend, this.job, plan, own)
+    return found.map((failure) => ({ ...failure, ...this.mapped(failure) }))
   }
 
   /**
@@ -260,28 +252,28 @@ export class Job<O = unknown, V = O[]> implements AsyncIterable<ItemResult<O>> {
         'the job is not that of a kernel: it has values, item by item (collect()), and no array',
       )
     }
-    const data = new Float32Array(elementsOf(size))
-    const width = data.length / this.items
-    const failures: ItemFailure[] = []
-    const devices = new Set<string>()
-    for await (const batch of this.batches(options)) {
-      for (const failure of batch.failures) failures.push(failure)
-      if (batch.device !== undefined) devices.add(batch.device)
-      const { lo, hi, numbers } = batch
-      if (numbers?.length === (hi - lo) * width) data.set(numbers, lo * width)
-      else if (numbers !== undefined || batch.failures.length < hi - lo) throw wrongRow(lo)
-    }
-    if (failures.length === 0) return { data, size, devices: [...devices].sort() }
+    const { result, failures } = await arrayOf(this.batches(options), size, this.items)
+    if (failures.length === 0) return result
+    const { data } = result
     throw itemsFailed(this.items, failures.length, failures, { job: this.id, data })
   }
 
-  /** Waits for the job's end and gives every item that failed, in item order; empty when all went well. @throws as `batches()` */
+  /**
+   * Waits for the job's end and gives every item that failed, in item order; empty when all went well. Of a composition what failed first,
+   * with { task, item } beside and `index` the number in the job, and also what `allowFailures` left out (the first 1 000).
+   * @throws as `batches()`
+   */
   async failures(options: { readonly signal?: AbortSignal } = {}): Promise<ItemFailure[]> {
     const failures: ItemFailure[] = []
     for await (const batch of this.batches({ ...options, order: 'item' })) {
       for (const failure of batch.failures) failures.push(failure)
     }
-    return failures
+    if (!this.composed) return failures
+    const plan = await this.plan()
+    const output = new Output(plan)
+    const own = failures.map((failure) => output.toJob(failure))
+    const found = await allFailures(this.backend, this.job, plan, own)
+    return found.map((failure) => ({ ...failure, ...this.mapped(failure) }))
   }
 
   /**
@@ -342,75 +334,4 @@ export class Job<O = unknown, V = O[]> implements AsyncIterable<ItemResult<O>> {
     if (signal === undefined || this.signal === undefined) return signal ?? this.signal
     return AbortSignal.any([signal, this.signal])
   }
-
-  /** Reading ended, but not all items came. */
-  private async whyMissing(seen: number, items: number): Promise<MeshError> {
-    const details = { job: this.id, items, missing: items - seen }
-    const info = await this.info().catch((error: unknown) => error)
-    if (isMeshError(info)) return info.code === 'ERR_MESH_JOB_UNKNOWN' ? info : stoppedEarly(info)
-    const state = (info as Partial<JobInfo>).state
-    const of = `${details.missing} of ${items} items`
-    if (state === 'cancelled') {
-      const { cancelled = null } = info as Partial<JobInfo>
-      const by = cancelled === null ? '' : ` by ${cancelled.name}`
-      const reason = cancelled?.reason ? ` (${cancelled.reason})` : ''
-      return new MeshError(
-        'ERR_MESH_JOB_CANCELLED',
-        `the job was cancelled${by}${reason}: ${of} have no result`,
-        { details: { ...details, ...(cancelled !== null && { cancelled }) } },
-      )
-    }
-    if (state === 'finished') {
-      return new MeshError(
-        'ERR_MESH_RESULT_LOST',
-        `the job is finished, but the results of ${of} are on no peer that is connected now`,
-        { details },
-      )
-    }
-    return stoppedEarly(info)
-  }
-}
-
-function wrongRow(index: number): MeshError {
-  return new MeshError(
-    'ERR_MESH_PROTOCOL',
-    `the result of item ${index} is no row of the kernel's output`,
-    { details: { index } },
-  )
-}
-
-interface Entries<O> {
-  readonly length: number
-  at(i: number): ItemResult<O> | ItemFailed
-}
-
-/** Batches as lists of results; only batches with failures are copied. */
-async function* entriesOf<O>(
-  batches: AsyncIterable<ResultBatch<O>>,
-  tally: FailureTally,
-  yieldFailures: boolean,
-): AsyncGenerator<Entries<O>> {
-  for await (const { lo, values, failures } of batches) {
-    if (failures.length === 0) {
-      yield { length: values.length, at: (i) => ({ index: lo + i, value: values[i] as O }) }
-      continue
-    }
-    tally.add(failures)
-    const failed = new Map(failures.map((failure) => [failure.index, failure]))
-    const entries: (ItemResult<O> | ItemFailed)[] = []
-    values.forEach((value, i) => {
-      const error = failed.get(lo + i)
-      if (error === undefined) entries.push({ index: lo + i, value: value as O })
-      else if (yieldFailures) entries.push({ index: lo + i, error })
-    })
-    yield { length: entries.length, at: (i) => entries[i]! }
-  }
-}
-
-function stoppedEarly(cause?: unknown): MeshError {
-  return new MeshError(
-    'ERR_MESH_STOPPED',
-    'the peer stopped before the job ended: the job goes on where it is held; read it again with mesh.job(id)',
-    cause instanceof Error ? { cause } : {},
-  )
 }

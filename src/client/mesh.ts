@@ -61,8 +61,11 @@ export class Mesh implements AsyncDisposable {
     options: SubmitOptions = {},
   ): Promise<unknown> {
     this.assertRunning()
-    if (isComposition(task))
+    if (isComposition(task)) {
+      checkComposed(input)
       return this.submitComposition(task, (input ?? options) as SubmitOptions)
+    }
+    checkTask(task)
     options.signal?.throwIfAborted()
     if (input === undefined) {
       const kernel = await kernelOf(task)
@@ -217,6 +220,7 @@ export class Mesh implements AsyncDisposable {
   ): Promise<string[]> {
     this.assertRunning()
     const jobs = typeof ids === 'string' && ids !== 'all' ? [ids] : ids
+    checkCancel(jobs, options)
     return this.backend.cancel(jobs as readonly string[] | 'all', options.reason ?? '')
   }
 
@@ -278,5 +282,40 @@ export class Mesh implements AsyncDisposable {
       this.bundles.delete(oldest)
       return
     }
+  }
+}
+
+/** What stands in the place of options beside a composition may be items. @throws ERR_MESH_INPUT_INVALID */
+function checkComposed(input: unknown): void {
+  if (typeof input !== 'object' || input === null) return
+  const isInput = ['range', 'items', 'lines'].some((key) => key in input)
+  if (!isInput && !(Symbol.iterator in input) && !(Symbol.asyncIterator in input)) return
+  throw new MeshError(
+    'ERR_MESH_INPUT_INVALID',
+    'a composition (task.s(), group() and the like) brings its own items: map(task, items) runs a task over items, and map(task.s(…), items) with more arguments',
+  )
+}
+
+/** @throws ERR_MESH_TASK_INVALID */
+function checkTask(task: unknown): void {
+  if (task !== undefined && !Array.isArray(task)) return
+  throw new MeshError(
+    'ERR_MESH_TASK_INVALID',
+    task === undefined
+      ? 'there is nothing to run: give a task and its items, a kernel or a composition'
+      : 'a list is no task: group([…]) runs the compositions in it beside each other, and items come second, submit(task, items)',
+  )
+}
+
+/** @throws ERR_MESH_OPTION_INVALID */
+function checkCancel(jobs: unknown, options: unknown): void {
+  const wrong = (option: string, message: string): MeshError =>
+    new MeshError('ERR_MESH_OPTION_INVALID', message, { details: { option } })
+  const ids = jobs === 'all' || (Array.isArray(jobs) && jobs.every((id) => typeof id === 'string'))
+  if (!ids) throw wrong('ids', "cancel() takes a job's id, a list of ids, or 'all'")
+  const reason = typeof options === 'object' && options !== null ? options : undefined
+  const text = reason === undefined ? undefined : Reflect.get(reason, 'reason')
+  if (reason === undefined || (text !== undefined && typeof text !== 'string')) {
+    throw wrong('reason', "the reason is text among the options: cancel(ids, { reason: '…' })")
   }
 }

@@ -170,7 +170,7 @@ function controlOptions(options: SubmitOptions): JobOptions {
   return {
     ...(backoff !== undefined && { backoff: backoffOf(backoff) }),
     ...(jobTimeLimit !== undefined && {
-      jobTimeLimitMs: Math.max(1, waitMs('jobTimeLimit', jobTimeLimit)),
+      jobTimeLimitMs: jobLimitMs(jobTimeLimit),
     }),
     ...(rateLimit !== undefined && { ratePer1000s: ratePer1000s(rateLimit) }),
     ...(maxFailures !== undefined && maxFailuresOf(maxFailures)),
@@ -180,6 +180,13 @@ function controlOptions(options: SubmitOptions): JobOptions {
     ...(requires !== undefined && { requires: requiresOf(requires) }),
     ...(key !== undefined && { key: keyOf(key) }),
   }
+}
+
+function jobLimitMs(seconds: number): number {
+  if (seconds === 0) {
+    throw invalid('jobTimeLimit', 'jobTimeLimit is seconds above 0; leave it out for no limit')
+  }
+  return Math.max(1, waitMs('jobTimeLimit', seconds))
 }
 
 /** Options that make no sense beside each other. */

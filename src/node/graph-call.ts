@@ -1,4 +1,5 @@
 import { isMeshError } from '../base/errors.ts'
+import { INPUT_FAILED, isInputFailure, nodeName } from '../runtime/failed-inputs.ts'
 import { decodeValue, encodeSegment } from '../runtime/segment.ts'
 import type { ItemError } from '../runtime/types.ts'
 import type { Arg, Plan, Shape } from '../scheduler/plan.ts'
@@ -84,21 +85,12 @@ function listOf(
 /** As the item that needed it tells of it; told once, however long the way. */
 function inputFailure(plan: Plan, { failure, item }: Failed): ItemError {
   const { code, name, attempts } = failure
-  if (failure.message.startsWith(INPUT_FAILED)) return { ...failure, index: 0 }
+  if (isInputFailure(failure.message)) return { ...failure, index: 0 }
   const starts = nodeStarts(plan)
   const node = nodeAt(starts, item)
-  const told = `${nodeName(plan, node)} (item ${item - starts[node]!})`
+  const told = `${nodeName(plan.tasks, plan.nodes[node]!)} (item ${item - starts[node]!})`
   const message = `${INPUT_FAILED}${told}: ${failure.message}`.slice(0, MAX_FAIL_MESSAGE)
   return { index: 0, code, name, message, attempts }
-}
-
-const INPUT_FAILED = 'its input failed: '
-
-/** What people call a node: its tasks, in their order. */
-export function nodeName({ nodes, tasks }: Plan, node: number): string {
-  const { steps, combine } = nodes[node]!
-  const all = combine === undefined ? steps : [...steps, combine.step]
-  return all.map(({ task }) => tasks[task]!.name).join(' | ')
 }
 
 function failed(failure: ItemError): Uint8Array {

@@ -1,7 +1,7 @@
+import { nodeName } from '../runtime/failed-inputs.ts'
 import type { Plan } from '../scheduler/plan.ts'
 import { neededItems, nodeAt, nodeStarts } from '../scheduler/plan-check.ts'
 import type { JobView, Range, SchedulerCore } from '../scheduler/types.ts'
-import { nodeName } from './graph-call.ts'
 import { MAX_NODES_TOLD } from './limits.ts'
 import type { JobInfo, NodeInfo } from './types.ts'
 
@@ -53,7 +53,7 @@ function outlineOf(plan: Plan): Outline {
     const told = plan.nodes.slice(0, MAX_NODES_TOLD)
     const nodes = told.map(({ count: items }, k) => {
       const needs = nodesNeeded(plan, k, starts)
-      return { name: nodeName(plan, k), lo: starts[k]!, items, needs }
+      return { name: nodeName(plan.tasks, plan.nodes[k]!), lo: starts[k]!, items, needs }
     })
     outlines.set(plan, (outline = { starts, nodes }))
   }
@@ -62,9 +62,16 @@ function outlineOf(plan: Plan): Outline {
 
 /** Nodes that a node takes values of, in ascending order. */
 function nodesNeeded(plan: Plan, node: number, starts: Float64Array): number[] {
-  const found = new Set<number>()
-  for (const { lo, hi } of neededItems(plan.nodes[node]!)) {
-    for (let k = nodeAt(starts, lo); starts[k]! < hi; k += 1) found.add(k)
+  // A plan may name an item a million times: each node is come by once.
+  const found: number[] = []
+  const ranges = [...neededItems(plan.nodes[node]!)].sort((a, b) => a.lo - b.lo)
+  let next = 0
+  for (const { lo, hi } of ranges) {
+    if (hi <= starts[next]!) continue
+    for (let k = Math.max(next, nodeAt(starts, lo)); starts[k]! < hi; k += 1) {
+      found.push(k)
+      next = k + 1
+    }
   }
-  return [...found].sort((a, b) => a - b)
+  return found
 }

@@ -5,7 +5,12 @@ import type { Plan, PlanNode, Step } from '../scheduler/plan.ts'
 import type { BlobHash, JobId, PeerId, Range } from '../scheduler/types.ts'
 import { callSegment } from './graph-call.ts'
 import { elementMapOf, type GraphParts, GraphValues, type ValuePart } from './graph-values.ts'
-import { MAX_PARTS_PER_CHUNK, MAX_RESULTS_PER_CHUNK, PREFETCH_PIECES } from './limits.ts'
+import {
+  MAX_PARTS_PER_CHUNK,
+  MAX_PARTS_PER_ITEM,
+  MAX_RESULTS_PER_CHUNK,
+  PREFETCH_PIECES,
+} from './limits.ts'
 
 /** Some items of a node of a composition. */
 export interface NodeItems extends Range {
@@ -137,6 +142,12 @@ async function bringValues(
     const full =
       found.length >= MAX_PARTS_PER_CHUNK || (isNew && blobs.size >= MAX_RESULTS_PER_CHUNK)
     if (full && part.first >= must) break
+    if (found.length === MAX_PARTS_PER_ITEM) {
+      throw new MeshError(
+        'ERR_MESH_PLAN_INVALID',
+        `an item is computed from more than ${MAX_PARTS_PER_ITEM} results: make the grain smaller`,
+      )
+    }
     if (part.result.kind === 'blob') blobs.set(part.result.hash, part)
     found.push(part)
     end = part.first + part.count

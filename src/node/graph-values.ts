@@ -13,7 +13,12 @@ import type {
 } from '../scheduler/types.ts'
 import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
-import { MAX_FAILED_AT_ONCE, MAX_RESULTS_PER_CHUNK } from './limits.ts'
+import {
+  MAX_CALL_VALUES,
+  MAX_FAILED_AT_ONCE,
+  MAX_RESULTS_PER_CHUNK,
+  VALUES_PER_TURN,
+} from './limits.ts'
 
 export interface GraphParts {
   readonly blobs: Pick<BlobStore, 'path' | 'get'>
@@ -52,6 +57,8 @@ export class GraphValues {
   private readonly parts: GraphParts
   private readonly job: JobId
   private failed: readonly FailedSpan[] | undefined
+  private valuesLeft = MAX_CALL_VALUES
+  private readInTurn = 0
 
   constructor(parts: GraphParts, job: JobId) {
     this.parts = parts
@@ -116,9 +123,19 @@ export class GraphValues {
       : { first, count, skip, path: this.parts.blobs.path(result.hash) }
   }
 
-  /** The values of items, or why there are none, in order. Brings them here; lets others run between results. */
+  /**
+   * The values of items, or why there are none, in order. Brings them here; lets others run between results.
+   * @throws ERR_MESH_PLAN_INVALID when more than MAX_CALL_VALUES are asked for, all calls together
+   */
   async read(sources: readonly Range[]): Promise<ItemValue[]> {
     const values: ItemValue[] = []
+    this.valuesLeft -= sources.reduce((sum, { lo, hi }) => sum + hi - lo, 0)
+    if (this.valuesLeft < 0) {
+      throw new MeshError(
+        'ERR_MESH_PLAN_INVALID',
+        `a call takes more than ${MAX_CALL_VALUES} values: give them to a reduce`,
+      )
+    }
     const parts = [...this.partsOf(sources, 0)]
     for (const [i, part] of parts.entries()) {
       const next = parts[i + MAX_RESULTS_PER_CHUNK]
@@ -141,6 +158,10 @@ export class GraphValues {
         }
       }
       if (values.length !== end) throw new MeshError('ERR_MESH_PROTOCOL', 'a result is too short')
+      this.readInTurn += count
+      if (this.readInTurn < VALUES_PER_TURN) continue
+      this.readInTurn = 0
+      await new Promise((resolve) => setImmediate(resolve))
     }
     return values
   }

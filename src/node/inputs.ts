@@ -8,8 +8,8 @@ import type { BlobStore } from '../store/types.ts'
 import type { BlobExchange } from './blob-exchange.ts'
 import { type BringPieces, blobsOfPlan, type NodeItems, prepareNode } from './graph-inputs.ts'
 import type { GraphParts } from './graph-values.ts'
-import { MAX_PIECES_PER_CHUNK, PREFETCH_PIECES } from './limits.ts'
-import { planIn } from './plans.ts'
+import { MAX_CODE_AHEAD_BYTES, MAX_PIECES_PER_CHUNK, PREFETCH_PIECES } from './limits.ts'
+import { planOfTask } from './plans.ts'
 
 interface Piece {
   readonly hash: BlobHash
@@ -46,6 +46,8 @@ export class Inputs {
   /** By job and manifest. */
   private readonly pieces = new Map<JobId, Map<BlobHash, readonly Piece[]>>()
   private readonly args = new Map<JobId, Uint8Array>()
+  /** Compositions whose code was fetched ahead. */
+  private readonly codeAhead = new Set<JobId>()
 
   constructor(blobs: BlobStore, exchange: BlobExchange, results: GraphParts['results']) {
     this.blobs = blobs
@@ -95,6 +97,7 @@ export class Inputs {
       throw new MeshError('ERR_MESH_PLAN_INVALID', 'the input of a node has too few elements')
     }
     const { node, input, hi } = await prepareNode(parts, bringPieces, at)
+    void this.fetchCodeAhead(job, plan, author)
     const { bundle } = node.steps[0] ?? node.combine!.step
     const options = { ...spec.options, ...plan.nodes[at.node]!.options }
     return { bundle, args: this.argsOf(job, spec), files: {}, node, options, input, hi }
@@ -150,9 +153,10 @@ export class Inputs {
   async blobsOf(job: JobId, spec: JobSpec, author: PeerId): Promise<BlobHash[]> {
     const { bundle } = spec.task
     if (spec.task.kind === 'graph') {
-      await this.exchange.ensure(bundle, [author])
-      const { code, manifests } = blobsOfPlan(await planIn(this.blobs, bundle))
-      const all = [bundle, ...code, ...manifests]
+      const bring = () => this.exchange.ensure(bundle, [author])
+      const { code, manifests } = blobsOfPlan(await planOfTask(this.blobs, spec.task, bring))
+      // A plan that rides in the JOB is no blob that anybody asks for.
+      const all = [...(spec.task.plan === undefined ? [bundle] : []), ...code, ...manifests]
       for (const manifest of manifests) {
         for (const { hash } of await this.piecesOf(job, manifest, author)) all.push(hash)
       }
@@ -168,8 +172,11 @@ export class Inputs {
   async localBlobsOf(spec: JobSpec): Promise<BlobHash[]> {
     const { bundle } = spec.task
     if (spec.task.kind === 'graph') {
-      if (!(await this.blobs.has(bundle))) return [bundle]
-      const { code, manifests } = blobsOfPlan(await planIn(this.blobs, bundle))
+      const inline = spec.task.plan !== undefined
+      if (!inline && !(await this.blobs.has(bundle))) return [bundle]
+      const { code, manifests } = blobsOfPlan(
+        await planOfTask(this.blobs, spec.task, async () => undefined),
+      )
       const all = [bundle, ...code]
       for (const manifest of manifests) all.push(...(await this.localPieces(manifest)))
       return all
@@ -187,6 +194,7 @@ export class Inputs {
   }
 
   forget(job: JobId): void {
+    this.codeAhead.delete(job)
     this.pieces.delete(job)
     this.args.delete(job)
   }
@@ -219,6 +227,19 @@ export class Inputs {
     }
     ofJob.set(manifest, pieces)
     return pieces
+  }
+
+  /** The code of nodes that come later, so that they can be run when the submitter is gone by then. */
+  private async fetchCodeAhead(job: JobId, { tasks }: Plan, author: PeerId): Promise<void> {
+    if (this.codeAhead.has(job)) return
+    this.codeAhead.add(job)
+    let bytes = 0
+    for (const [bundle, bundleBytes] of new Map(tasks.map((it) => [it.bundle, it.bundleBytes]))) {
+      bytes += bundleBytes
+      if (bytes > MAX_CODE_AHEAD_BYTES || !this.codeAhead.has(job)) return
+      // What nobody has now is asked for again when it is needed.
+      await this.exchange.ensure(bundle, [author]).catch(() => undefined)
+    }
   }
 
   private prefetch(pieces: readonly Piece[], author: PeerId): void {

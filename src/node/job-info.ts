@@ -8,6 +8,12 @@ import { DEFAULT_REPLICAS, MAX_SPANS_COUNTED } from './limits.ts'
 import type { Peer } from './peer.ts'
 import { machineFacts } from './roster.ts'
 import type { CopiesInfo, JobInfo, MeshStatus } from './types.ts'
+import { MAX_DATE_MS } from './wire/limits.ts'
+
+/** Times come from other peers: what is later than a Date can say is told as its last moment. */
+function isoTime(ms: number): string {
+  return new Date(Math.min(ms, MAX_DATE_MS)).toISOString()
+}
 
 /** What people see of a job in memory; the nodes of a composition take a walk over all that is done. */
 export function infoOfView(peer: Peer, view: JobView, { nodes = true } = {}): JobInfo {
@@ -23,7 +29,7 @@ export function infoOfView(peer: Peer, view: JobView, { nodes = true } = {}): Jo
     items: view.items,
     done: view.done,
     failed: view.failed,
-    submittedAt: new Date(view.submittedAt).toISOString(),
+    submittedAt: isoTime(view.submittedAt),
     finishedAt: finishedAt(peer, view),
     author: view.author,
     itemsPerSecond: Math.round(itemsPerSecond * 10) / 10,
@@ -67,9 +73,8 @@ export function infoOfRecord(peer: Peer, { job, state, summary }: StoredJob): Jo
     items: summary.items,
     done: summary.done,
     failed: summary.failed,
-    submittedAt: new Date(summary.submittedAt).toISOString(),
-    finishedAt:
-      summary.finishedAt === undefined ? null : new Date(summary.finishedAt).toISOString(),
+    submittedAt: isoTime(summary.submittedAt),
+    finishedAt: summary.finishedAt === undefined ? null : isoTime(summary.finishedAt),
     author: summary.author,
     itemsPerSecond: 0,
     etaSeconds: null,
@@ -94,7 +99,7 @@ export function infoOfRecord(peer: Peer, { job, state, summary }: StoredJob): Jo
 /** On how many live peers a job's results are; looks at 20 000 of them at most. */
 export async function countCopies(peer: Peer, job: JobId): Promise<CopiesInfo> {
   const { keepers } = peer.upkeep
-  const record = (await peer.store.jobs()).find((stored) => stored.job === job)
+  const record = await peer.store.job(job)
   const wanted = record === undefined ? DEFAULT_REPLICAS : replicasOf(record)
   const count = { wanted, results: 0, bytes: 0, tooFew: 0, none: 0, partial: false }
   for await (const span of keepers.spans(job)) {
@@ -137,7 +142,7 @@ function repairText({ reason, copy, entriesKept }: StoreRepair): string {
 
 function finishedAt(peer: Peer, view: JobView): string | null {
   const at = peer.jobs.finishedAt(view.job)
-  return at === undefined ? null : new Date(at).toISOString()
+  return at === undefined ? null : isoTime(at)
 }
 
 function nameOf(peer: Peer, id: JobView['author']): string {
@@ -170,11 +175,11 @@ function cancelledBy(
 /** Null once the time has come, by the mesh's clock. */
 function startsAt(peer: Peer, view: JobView): string | null {
   if (view.startsAt === undefined || isOver(view)) return null
-  return view.startsAt <= peer.clock.wall() ? null : new Date(view.startsAt).toISOString()
+  return view.startsAt <= peer.clock.wall() ? null : isoTime(view.startsAt)
 }
 
 function expiresAt(peer: Peer, job: JobId, spec: JobSpec): string {
-  return new Date(Date.now() + peer.upkeep.retention.leftMs(job, spec)).toISOString()
+  return isoTime(Date.now() + peer.upkeep.retention.leftMs(job, spec))
 }
 
 function isOver({ state }: JobView): boolean {

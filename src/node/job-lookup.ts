@@ -19,6 +19,8 @@ export interface Found {
 export async function lookUpJob(peer: Peer, text: string): Promise<Found> {
   const id = text.toLowerCase()
   if (peer.scheduler.job(id as JobId) !== undefined) return { job: id as JobId, record: undefined }
+  const exact = isWhole(id) ? await peer.store.job(id as JobId) : undefined
+  if (exact !== undefined) return { job: exact.job, record: exact }
   const records = await peer.store.jobs()
   if (id === 'last') return last(peer, records)
   if (!/^[0-9a-f]+$/.test(id) || id.length < MIN_PREFIX || id.length > 64) throw notAnId(text)
@@ -30,6 +32,10 @@ export async function lookUpJob(peer: Peer, text: string): Promise<Found> {
   const whole = id.length === 64 ? (id as JobId) : await whoseId(peer, id)
   if (whole === undefined || !(await peer.replication.want(whole))) throw unknown(peer, text)
   return (await known(peer, await peer.store.jobs(), whole)) ?? fail(unknown(peer, text))
+}
+
+function isWhole(id: string): boolean {
+  return /^[0-9a-f]{64}$/.test(id)
 }
 
 /** A job that a prefix fits, in memory or in the store; the same job may be in both. */
@@ -110,7 +116,7 @@ function unknown(peer: Peer, text: string): MeshError {
   const where =
     others === 0
       ? 'known here, and no other peer is connected'
-      : `known here or to the ${others} connected peers`
+      : `known here or to ${others === 1 ? 'the connected peer' : `the ${others} connected peers`}`
   return new MeshError(
     'ERR_MESH_JOB_UNKNOWN',
     `no job "${text}" is ${where}: \`mesh jobs\` lists those of this peer`,

@@ -33,6 +33,14 @@ export const PREFETCH_PIECES = 4
 /** The same of a composition: results of other items, each of some MiB at most, and stretches of them that ride in a request. */
 export const MAX_RESULTS_PER_CHUNK = 16
 export const MAX_PARTS_PER_CHUNK = 256
+/** Code of a composition that is fetched before its nodes are reached, by those who run any of it: mostly some KiB; custody.ts has the rest. */
+export const MAX_CODE_AHEAD_BYTES = 8 * 1024 * 1024
+/** Values that one call of a composition takes, each as often as it is named: it must hold them all at a time. */
+export const MAX_CALL_VALUES = 16_777_216
+/** Values that are read in one go: some ms, then others have their turn. */
+export const VALUES_PER_TURN = 65_536
+/** Stretches of results that one item of a composition is computed from: each is some 100 bytes of a request. */
+export const MAX_PARTS_PER_ITEM = 131_072
 /** Nodes of a composition that people are shown, with their counts: as many as anybody reads. */
 export const MAX_NODES_TOLD = 1_000
 

@@ -1,8 +1,9 @@
 import { MeshError } from '../base/errors.ts'
 import { pause } from '../base/pause.ts'
 import type { Plan } from '../scheduler/plan.ts'
-import type { BlobHash, JobId, PeerId } from '../scheduler/types.ts'
+import type { BlobHash, JobId, JobSpec, PeerId } from '../scheduler/types.ts'
 import { graphOf } from '../store/plan-codec.ts'
+import type { StoredJob } from '../store/types.ts'
 import { untilJob } from './hand-over.ts'
 import { cancelJobs, pauseOrResume } from './job-control.ts'
 import { countCopies, infoOfRecord, infoOfView, upkeepStatus } from './job-info.ts'
@@ -11,7 +12,7 @@ import type { HandOn } from './keepers.ts'
 import { WATCH_INTERVAL_MS } from './limits.ts'
 import { type Membership, type OpenOptions, openFolder } from './open-folder.ts'
 import { Peer } from './peer.ts'
-import { planIn } from './plans.ts'
+import { planOfTask } from './plans.ts'
 import { findLost, type ResultsParts, streamResults } from './results.ts'
 import { infoOf } from './roster.ts'
 import { Submissions } from './submissions.ts'
@@ -128,14 +129,24 @@ export class LocalBackend implements MeshBackend {
   async job(id: string): Promise<JobInfo> {
     const found = await lookUpJob(this.peer, id)
     const copies = await countCopies(this.peer, found.job)
-    return { ...(await this.infoOf(found)), copies }
+    const { task } = await this.specOf(found)
+    return { ...(await this.infoOf(found)), copies, task }
   }
 
   private async infoOf({ job, record }: Found): Promise<JobInfo> {
     const view = this.peer.scheduler.job(job)
     if (view !== undefined) return infoOfView(this.peer, view)
-    const stored = record ?? (await this.peer.store.jobs()).find((one) => one.job === job)
-    if (stored !== undefined) return infoOfRecord(this.peer, stored)
+    return infoOfRecord(this.peer, record ?? (await this.recordOf(job)))
+  }
+
+  private async specOf({ job, record }: Found): Promise<JobSpec> {
+    const view = this.peer.scheduler.job(job)
+    return view?.spec ?? (record ?? (await this.recordOf(job))).summary.spec
+  }
+
+  private async recordOf(job: JobId): Promise<StoredJob> {
+    const stored = await this.peer.store.job(job)
+    if (stored !== undefined) return stored
     throw new MeshError('ERR_MESH_JOB_UNKNOWN', `job ${job.slice(0, 8)} was just collected`)
   }
 
@@ -164,9 +175,8 @@ export class LocalBackend implements MeshBackend {
 
   async plan(job: JobId): Promise<Plan> {
     const { exchange, store } = this.peer
-    const { bundle } = graphOf((await this.job(job)).task)
-    await exchange.ensure(bundle, [])
-    return planIn(store.blobs, bundle)
+    const task = graphOf((await this.specOf(await lookUpJob(this.peer, job))).task)
+    return planOfTask(store.blobs, task, (hash) => exchange.ensure(hash, []))
   }
 
   submit(request: JobRequest): Promise<SubmitReply> {

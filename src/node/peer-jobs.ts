@@ -106,7 +106,7 @@ export class PeerJobs {
   /** Takes an ended job into memory again, so that a LOST can reopen it. */
   async takeUp(job: JobId): Promise<void> {
     const { store, scheduler, replication, dispatch } = this.parts
-    const record = (await store.jobs()).find((stored) => stored.job === job)
+    const record = await store.job(job)
     if (record === undefined || scheduler.job(job) !== undefined) return
     this.finished.set(job, record.summary.finishedAt)
     await takeUpAgain({ store, scheduler, replication, dispatch }, job)

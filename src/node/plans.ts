@@ -7,6 +7,7 @@ import type { Plan, PlanNode } from '../scheduler/plan.ts'
 import { planFault } from '../scheduler/plan-check.ts'
 import type {
   BlobHash,
+  GraphTask,
   JobId,
   SchedulerCore,
   SchedulerEffect,
@@ -31,6 +32,19 @@ export async function planIn(
     throw planInvalid(`it has ${sizeBytes} bytes, at most ${MAX_PLAN_BYTES} are allowed`)
   }
   return planOf(await blobs.get(hash))
+}
+
+type InlineOrBlob = Pick<GraphTask, 'bundle'> & { readonly plan?: string | undefined }
+
+/** The plan of a composition: it rides in the JOB, or is a blob, which `bring` fetches. @throws ERR_MESH_PLAN_INVALID, and as `bring` */
+export async function planOfTask(
+  blobs: Pick<BlobStore, 'get' | 'size'>,
+  { plan, bundle }: InlineOrBlob,
+  bring: (hash: BlobHash) => Promise<unknown>,
+): Promise<Plan> {
+  if (plan !== undefined) return planOf(fromHex(plan))
+  await bring(bundle)
+  return planIn(blobs, bundle)
 }
 
 /** @throws ERR_MESH_PLAN_INVALID */
@@ -133,8 +147,8 @@ export class Plans {
       const view = scheduler.job(job)
       const task = view?.spec.task
       const inline = task?.kind === 'graph' ? task.plan : undefined
-      if (inline === undefined) await exchange.ensure(hash, [from])
-      const plan = inline === undefined ? await planIn(blobs, hash) : planOf(fromHex(inline))
+      const bring = () => exchange.ensure(hash, [from])
+      const plan = await planOfTask(blobs, { bundle: hash, plan: inline }, bring)
       const items = view?.items
       if (items !== undefined) checkPlan(plan, items)
       return plan

@@ -200,7 +200,7 @@ export class Replication {
   private async authorOf(job: JobId): Promise<PeerId | undefined> {
     const view = this.parts.scheduler.job(job)
     if (view !== undefined) return view.author
-    return (await this.parts.store.jobs()).find((record) => record.job === job)?.summary.author
+    return (await this.parts.store.job(job))?.summary.author
   }
 
   sendFeeds(to: PeerId, job: JobId, feeds: readonly (FeedId & { from: number })[]): Promise<void> {

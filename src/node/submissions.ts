@@ -33,15 +33,13 @@ export class Submissions {
     const { input, options } = request
     const { key } = options
     const nonce = key === undefined ? toHex(randomBytes(16)) : nonceOfKey(key)
-    const { task, plan, kept } = await this.withPlan(request)
+    const { task, plan } = await this.withPlan(request)
     const { job, spec } = named({ v: 1, task, input, options, nonce }, plan)
-    const begin = async () => {
-      // Whoever takes the job over is given its plan as a blob.
-      if (request.detach === true) await kept
-      const reply = await this.begin(job, spec, plan, request.detach === true)
-      await kept
-      return reply
+    if (plan !== undefined && !ridesInJob(spec)) {
+      await this.peer.upkeep.disk.assertRoom(plan.bytes.byteLength)
+      await this.peer.store.blobs.put(plan.bytes)
     }
+    const begin = () => this.begin(job, spec, plan, request.detach === true)
     if (key === undefined) return begin()
     return this.alone(nonce, async () => {
       if (!(await isThere(this.peer, job, spec))) return begin()
@@ -62,28 +60,19 @@ export class Submissions {
     return { job, heldBy: await handOverJob(peer, job, spec) }
   }
 
-  /** A composition's plan, as a blob that its task names; over the control socket it came as one. */
+  /** A composition's plan, and the task that names it; over the control socket it came as a blob. */
   private async withPlan(
     request: JobRequest,
-  ): Promise<Pick<JobRequest, 'task'> & { plan?: EncodedPlan; kept?: Promise<unknown> }> {
+  ): Promise<Pick<JobRequest, 'task'> & { plan?: EncodedPlan }> {
     const { task, input } = request
     if (task.kind !== 'graph') return { task }
     const { blobs } = this.peer.store
     const plan = request.plan ?? (await planIn(blobs, task.bundle))
     checkPlan(plan, input.count)
     const bytes = encodePlan(plan)
-    await this.peer.upkeep.disk.assertRoom(bytes.byteLength)
     const bundle = sha256Hex(bytes) as BlobHash
-    // What rides in the JOB is on disk by the time that submit returns; the others need not wait for it.
-    const kept = blobs.put(bytes)
-    if (bytes.byteLength > MAX_INLINE_PLAN_BYTES) await kept
-    else kept.catch(() => undefined)
     const { kind, name } = task
-    return {
-      task: { kind, name, bundle, bundleBytes: bytes.byteLength },
-      plan: { plan, bytes },
-      kept,
-    }
+    return { task: { kind, name, bundle, bundleBytes: bytes.byteLength }, plan: { plan, bytes } }
   }
 
   /** Two submissions with one key at once are looked at one after the other. */
@@ -102,6 +91,10 @@ export class Submissions {
 interface EncodedPlan {
   readonly plan: Plan
   readonly bytes: Uint8Array
+}
+
+function ridesInJob({ task }: JobSpec): boolean {
+  return task.kind === 'graph' && task.plan !== undefined
 }
 
 /** With the plan in it, where both fit. */

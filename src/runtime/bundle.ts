@@ -7,7 +7,7 @@ import { sha256Hex } from '../base/bytes.ts'
 import { isMeshError, MeshError } from '../base/errors.ts'
 import { inspectBundle, schemaElsewhere } from './bundle-check.ts'
 import { bundlePlugin, NATIVE_ADDON } from './bundle-plugin.ts'
-import { MAX_BUNDLE_BYTES } from './limits.ts'
+import { MAX_BUNDLE_BYTES, MAX_INSPECTED_TASKS, MAX_MODULE_BUNDLES } from './limits.ts'
 import { describe, isTask, type Task } from './task.ts'
 import { pickTaskSource, RUNTIME_SYMBOL } from './task-stub.ts'
 import type { TaskBundle } from './types.ts'
@@ -126,7 +126,7 @@ function inlineBundle(
   return { name, code, hash: sha256Hex(code), map: '', ...schema }
 }
 
-/** By the URL of the module. */
+/** By the URL of the module; the oldest go. */
 const moduleBundles = new Map<string, Promise<Built>>()
 
 /**
@@ -141,6 +141,9 @@ export async function bundleModuleTask(task: Task): Promise<TaskBundle> {
     building = build(file)
     moduleBundles.set(module, building)
     building.catch(() => moduleBundles.delete(module))
+    if (moduleBundles.size > MAX_MODULE_BUNDLES) {
+      moduleBundles.delete(moduleBundles.keys().next().value!)
+    }
   }
   const built = await building
   await inspectPick(built, task.name, file)
@@ -156,6 +159,7 @@ export async function bundleFileTasks(path: string): Promise<TaskBundle> {
   return { ...(await build(file)), name: basename(file, extname(file)), hasSchema: false }
 }
 
+/** Bundles and names of tasks that were found in them; the oldest go. */
 const inspected = new Set<string>()
 
 /** Whether the bundle defines the task where a worker finds it: at its top level. @throws ERR_MESH_TASK_INVALID */
@@ -165,6 +169,7 @@ async function inspectPick(built: Built, name: string, file: string): Promise<vo
   const code = Buffer.concat([Buffer.from(`${pickTaskSource(name)}\n`), built.code])
   await inspectBundle({ ...built, code, hash: sha256Hex(code) }, file)
   inspected.add(key)
+  if (inspected.size > MAX_INSPECTED_TASKS) inspected.delete(inspected.keys().next().value!)
 }
 
 async function bundleModule(task: Task, module: string): Promise<TaskBundle> {

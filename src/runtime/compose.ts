@@ -120,9 +120,12 @@ export function chunks<I, O>(
   size: number,
 ): MapComposition<Awaited<O>[][]> {
   if (!Number.isSafeInteger(size) || size < 1) {
-    throw invalid('size', `chunks() takes a number of items from 1 on, not ${describe(size)}`)
+    throw invalid(
+      'size',
+      `chunks(task, items, size) takes a number of items from 1 on last, not ${describe(size)}`,
+    )
   }
-  const call = mapperOf(items === undefined ? undefined : task, 'chunks()')
+  const call = mapperOf(task, 'chunks()')
   return new MapComposition(
     call.options.chunkSize === undefined ? call.set({ chunkSize: size }) : call,
     items,
@@ -143,6 +146,10 @@ export interface ChainOptions {
  */
 export function chain<const L extends readonly Link[]>(
   links: L,
+  options: ChainOptions & { readonly collect: true },
+): Chain<L extends readonly [...unknown[], infer Last] ? ValueOf<Last> : unknown>
+export function chain<const L extends readonly Link[]>(
+  links: L,
   options?: ChainOptions,
 ): Chain<ChainValue<L>>
 export function chain<const L extends readonly Link[]>(...links: L): Chain<ChainValue<L>>
@@ -151,6 +158,11 @@ export function chain(...given: readonly unknown[]): Chain<never> {
   if (!Array.isArray(first)) return chainOf(given, false)
   if (given.length > 2 || typeof options !== 'object' || options === null) {
     throw wrong('chain() takes its links as arguments, or a list of them and options')
+  }
+  if (isTask(options) || isComposition(options) || typeof options === 'function') {
+    throw wrong(
+      'chain() takes its links as arguments, or all of them in one list, and no values: map(task, items) is a first link over items',
+    )
   }
   refuseOthers(options, ['collect'], 'a chain')
   return chainOf(first, (options as ChainOptions).collect === true)
@@ -199,6 +211,7 @@ export function chord<O>(
   callback: Link<O>,
   options: ChordOptions = {},
 ): Chord<O> {
+  if (callback === undefined) throw wrong('chord(header, callback) takes its callback second')
   refuseOthers(options, ['allowFailures'], 'a chord')
   const all = Array.isArray(header) ? groupOf(header, 'chord()') : linkOf(header, 'chord()')
   const { allowFailures = false } = options

@@ -222,7 +222,7 @@ export function refuseOthers(options: object, names: readonly string[], whose: s
     if (names.includes(option)) continue
     throw new MeshError(
       'ERR_MESH_OPTION_INVALID',
-      `${whose} has no option "${option}": there are ${names.join(', ')}`,
+      `${whose} has no option "${option}": there ${names.length === 1 ? 'is' : 'are'} ${names.join(', ')}`,
       { details: { option } },
     )
   }

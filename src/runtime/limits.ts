@@ -23,6 +23,8 @@ export const MAX_INPUT_FILES_CACHED = 256
 export const MAX_SEGMENTS_DECODED = 2
 /** Of the message of an item whose input failed: one ancestor may take a million items with it. */
 export const MAX_INPUT_FAILURE_CHARS = 256
+/** Steps of a node that people are told the names of; a chain may have 10 000. */
+export const MAX_STEPS_TOLD = 16
 /** Tasks that one worker of a composition loads before another one is started: each keeps its code, and what its setup() made. */
 export const MAX_TASKS_PER_WORKER = 64
 /** A wait before a retry that is longer ends the chunk: the slot is for the others meanwhile. */
@@ -33,6 +35,11 @@ export const MAX_WAITED_IN_CHUNK_MS = 250
 export const ELEMENTS_PER_LOOK = 32
 /** A bundle. lodash + zod + nanoid are half a MiB; a model belongs in a file. */
 export const MAX_BUNDLE_BYTES = 64 * MiB
+
+/** Bundles of modules that a submitter keeps while it runs, so that the tasks of one module are one bundle: a program has some tens. */
+export const MAX_MODULE_BUNDLES = 256
+/** Tasks that it need not look for again in a bundle. */
+export const MAX_INSPECTED_TASKS = 4096
 
 /** How often the worker says where it is, at most. */
 export const MARK_MS = 4

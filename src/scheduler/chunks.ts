@@ -6,6 +6,7 @@ import {
   CHUNK_MS,
   HANDOUT_FACTOR,
   MAX_KNOWN_RATES,
+  MAX_RATE_KEY_CHARS,
 } from './limits.ts'
 
 /** Older chunks count less: the weight of a sample halves about every 1.4 s of worker time. */
@@ -50,6 +51,7 @@ export class RateBook {
   }
 
   note(task: string, perMs: number): void {
+    if (task === '' || task.length > MAX_RATE_KEY_CHARS) return
     this.rates.delete(task)
     this.rates.set(task, perMs)
     if (this.rates.size <= MAX_KNOWN_RATES) return

@@ -27,8 +27,8 @@ export class Gate {
   /** Of each call: items that it needs, all, and those that are not final. */
   private readonly needs: Float64Array
   private readonly lacks: Float64Array
-  /** Of each `combine` over items. */
-  private readonly elements = new Map<number, ElementMap>()
+  /** Of each `combine` over items: its elements that are final. */
+  private readonly elements = new Map<number, RangeSet>()
 
   /** The plan has passed planFault(). */
   constructor(plan: Plan) {
@@ -44,7 +44,7 @@ export class Gate {
       const { input, combine } = one
       if (input.kind === 'call') this.needs[node] = needs
       if (input.kind === 'each' && combine !== undefined) {
-        this.elements.set(node, new ElementMap(input.from))
+        this.elements.set(node, new RangeSet())
       }
     }
     this.edges = new SpanIndex(edges)
@@ -97,6 +97,7 @@ export class Gate {
     this.ready.clear()
     this.final.clear()
     this.lacks.set(this.needs)
+    for (const elements of this.elements.values()) elements.clear()
     for (const [node, { input }] of this.plan.nodes.entries()) {
       if (input.kind === 'each' || this.needs[node]! > 0) continue
       this.ready.add(this.starts[node]!, this.starts[node + 1]!)
@@ -123,7 +124,10 @@ export class Gate {
       this.lacks[node] = lacks
       return lacks === 0 ? [items] : []
     }
-    if (combine === undefined) return [items]
+    const elements = this.elements.get(node)
+    if (combine === undefined || elements === undefined) return [items]
+    const a = edge.first + from - edge.lo
+    elements.add(a, a + to - from)
     // Those at the ends may have elements beyond.
     let { lo, hi } = items
     if (lo < hi && !this.allElements(node, lo)) lo += 1
@@ -133,12 +137,10 @@ export class Gate {
 
   /** Whether all elements of an item of a `combine` over items are final. */
   private allElements(node: number, item: number): boolean {
-    const { grain = 1 } = this.plan.nodes[node]!.combine ?? {}
-    const first = (item - this.starts[node]!) * grain
-    for (const { lo, hi } of this.elements.get(node)?.items(first, first + grain) ?? []) {
-      if (this.final.countIn(lo, hi) < hi - lo) return false
-    }
-    return true
+    const { grain = 1, total = 0 } = this.plan.nodes[node]!.combine ?? {}
+    const lo = (item - this.starts[node]!) * grain
+    const run = this.elements.get(node)?.next(lo)
+    return run !== undefined && run.lo === lo && run.hi >= Math.min(lo + grain, total)
   }
 }
 

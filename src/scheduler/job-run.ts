@@ -2,7 +2,7 @@ import { type RateBook, RateMeter } from './chunks.ts'
 import { DelayedItems } from './delayed.ts'
 import { type FoldListener, JobFold, type MakeFold } from './fold.ts'
 import { Gate } from './gate.ts'
-import { BACKOFF_MIN_MS, MAX_NODES_LOOKED_AT } from './limits.ts'
+import { BACKOFF_MIN_MS, MAX_NODES_LOOKED_AT, MAX_RATE_KEY_CHARS } from './limits.ts'
 import type { NodeOptions, Plan } from './plan.ts'
 import { RangeSet } from './range-set.ts'
 import type { TokenBucket } from './rate.ts'
@@ -122,8 +122,9 @@ export class JobRun implements FoldListener {
         readonly at: number
       }
     | undefined
-  /** By what is run: 0, or the node's kind (`kindOf`). */
-  private readonly meters = new Map<number | string, RateMeter>()
+  /** By what is run: '', or the node's kind (`kindOf`); and by node, since a node may have thousands of steps. */
+  private readonly meters = new Map<string, RateMeter>()
+  private readonly meterOf = new Map<number, RateMeter>()
   readonly thief: ThiefState = {
     asked: undefined,
     empties: 0,
@@ -212,12 +213,14 @@ export class JobRun implements FoldListener {
 
   /** How fast the items at `item` are run here; nodes with the same steps share it. */
   meterAt(item: number): RateMeter {
-    const kind = this.gate === undefined ? 0 : kindOf(this.gate.plan, this.gate.nodeOf(item))
-    let meter = this.meters.get(kind)
-    if (meter === undefined) {
-      meter = new RateMeter(this.rates.get(this.taskAt(item)))
-      this.meters.set(kind, meter)
-    }
+    const { gate } = this
+    const node = gate?.nodeOf(item) ?? -1
+    const known = this.meterOf.get(node)
+    if (known !== undefined) return known
+    const kind = gate === undefined ? '' : kindOf(gate.plan, node)
+    const meter = this.meters.get(kind) ?? new RateMeter(this.rates.get(this.taskAt(item)))
+    this.meters.set(kind, meter)
+    this.meterOf.set(node, meter)
     return meter
   }
 
@@ -228,7 +231,7 @@ export class JobRun implements FoldListener {
     this.rates.note(this.taskAt(lo), meter.perMs!)
   }
 
-  /** What is run on an item, for jobs to come. */
+  /** What is run on an item, for jobs to come; '': nothing that is remembered. */
   private taskAt(item: number): string {
     const { spec } = this.fold
     if (spec === undefined) return ''
@@ -236,6 +239,8 @@ export class JobRun implements FoldListener {
     if (this.gate === undefined) return `${spec.task.bundle}|${args}`
     const { tasks, nodes } = this.gate.plan
     const { steps, combine } = nodes[this.gate.nodeOf(item)]!
+    // Each takes more than one character.
+    if (steps.length > MAX_RATE_KEY_CHARS) return ''
     const named = (task: number): string => `${tasks[task]!.bundle}:${tasks[task]!.name}`
     const all = steps.map(({ task }) => named(task)).join()
     const folded = combine === undefined ? '' : `+${named(combine.step.task)}x${combine.grain}`
@@ -266,7 +271,7 @@ export class JobRun implements FoldListener {
     return ms
   }
 
-  /** The same of what comes next, or runs. */
+  /** How fast what comes next, or runs, goes here. */
   get rate(): RateMeter {
     if (this.gate === undefined) return this.meterAt(0)
     const next = this.todo.first()?.lo ?? this.chunks.values().next().value?.lo

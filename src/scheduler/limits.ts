@@ -150,8 +150,10 @@ export const MAX_SLOW_CHUNKS = 64
 export const START_EPOCH = 1
 /** Nodes of a composition that are looked through for what is left to steal; of more it is just asked for. */
 export const MAX_NODES_LOOKED_AT = 64
-/** Tasks whose speed here is remembered from one job to the next (some 200 bytes each). */
+/** Tasks whose speed here is remembered from one job to the next. */
 export const MAX_KNOWN_RATES = 1024
+/** Characters of what they are known by (tasks of a node and args): a node of a thousand steps, or with KiB of args, is not remembered. */
+export const MAX_RATE_KEY_CHARS = 1024
 
 /** An item is given up when so many sessions were lost after they announced it, one of them with that item alone. */
 export const MAX_DEATHS = 3

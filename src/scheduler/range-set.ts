@@ -1,10 +1,28 @@
 import type { Range } from './types.ts'
 
-/** A set of items, kept as disjoint, non-touching half-open ranges in order. Operations cost O(log n) plus the ranges they touch. */
+/** Ranges per block: an insertion moves at most so many. */
+const BLOCK_RANGES = 512
+
+interface Block {
+  readonly los: number[]
+  readonly his: number[]
+}
+
+/** A range of the set, or where one would be put. */
+interface Place {
+  block: number
+  index: number
+}
+
+/**
+ * A set of items, kept as disjoint, non-touching half-open ranges in order. Kept in blocks: operations cost O(log n) plus the ranges they
+ * touch, however many there are.
+ */
 export class RangeSet {
-  private readonly los: number[] = []
-  private readonly his: number[] = []
+  /** At least one; only one that is alone may be empty. */
+  private readonly blocks: Block[] = [{ los: [], his: [] }]
   private items = 0
+  private count = 0
 
   constructor(ranges: Iterable<Range> = []) {
     for (const { lo, hi } of ranges) this.add(lo, hi)
@@ -17,48 +35,46 @@ export class RangeSet {
 
   /** Ranges it takes to say so. */
   get pieces(): number {
-    return this.los.length
+    return this.count
   }
 
   has(item: number): boolean {
-    const i = this.firstEndingAfter(item)
-    return i < this.los.length && this.los[i]! <= item
+    const { block, index } = this.firstEndingAfter(item)
+    const { los } = this.blocks[block]!
+    return index < los.length && los[index]! <= item
   }
 
   add(lo: number, hi: number): void {
     if (!(lo < hi)) return
-    const { los, his } = this
     // Touching ranges merge, so look for the first that ends at or after lo.
-    const from = this.firstEndingAfter(lo - 1)
-    let to = from
+    const place = this.firstEndingAfter(lo - 1)
+    let touched = 0
     let newLo = lo
     let newHi = hi
-    while (to < los.length && los[to]! <= hi) {
-      if (los[to]! < newLo) newLo = los[to]!
-      if (his[to]! > newHi) newHi = his[to]!
-      this.items -= his[to]! - los[to]!
-      to += 1
-    }
+    this.visit(place, (a, b) => {
+      if (a > hi) return false
+      newLo = Math.min(newLo, a)
+      newHi = Math.max(newHi, b)
+      this.items -= b - a
+      touched += 1
+      return true
+    })
     this.items += newHi - newLo
-    if (to === from + 1) {
-      los[from] = newLo
-      his[from] = newHi
-      return
-    }
-    los.splice(from, to - from, newLo)
-    his.splice(from, to - from, newHi)
+    if (touched === 1) {
+      const { los, his } = this.blocks[place.block]!
+      los[place.index] = newLo
+      his[place.index] = newHi
+    } else this.replace(place, touched, [newLo], [newHi])
   }
 
   remove(lo: number, hi: number): void {
     if (!(lo < hi)) return
-    const { los, his } = this
-    const from = this.firstEndingAfter(lo)
-    let to = from
+    const place = this.firstEndingAfter(lo)
+    let touched = 0
     const keptLos: number[] = []
     const keptHis: number[] = []
-    while (to < los.length && los[to]! < hi) {
-      const a = los[to]!
-      const b = his[to]!
+    this.visit(place, (a, b) => {
+      if (a >= hi) return false
       this.items -= Math.min(b, hi) - Math.max(a, lo)
       if (a < lo) {
         keptLos.push(a)
@@ -68,34 +84,36 @@ export class RangeSet {
         keptLos.push(hi)
         keptHis.push(b)
       }
-      to += 1
-    }
-    if (to === from) return
-    los.splice(from, to - from, ...keptLos)
-    his.splice(from, to - from, ...keptHis)
+      touched += 1
+      return true
+    })
+    if (touched > 0) this.replace(place, touched, keptLos, keptHis)
   }
 
   clear(): void {
-    this.los.length = 0
-    this.his.length = 0
+    this.blocks.length = 0
+    this.blocks.push({ los: [], his: [] })
     this.items = 0
+    this.count = 0
   }
 
   /** Items of the set within [lo, hi). */
   countIn(lo: number, hi: number): number {
     let count = 0
-    for (let i = this.firstEndingAfter(lo); i < this.los.length && this.los[i]! < hi; i += 1) {
-      count += Math.min(this.his[i]!, hi) - Math.max(this.los[i]!, lo)
-    }
+    this.visit(this.firstEndingAfter(lo), (a, b) => {
+      if (a < hi) count += Math.min(b, hi) - Math.max(a, lo)
+      return a < hi
+    })
     return count
   }
 
   /** The parts of [lo, hi) that are in the set. */
   within(lo: number, hi: number): Range[] {
     const found: Range[] = []
-    for (let i = this.firstEndingAfter(lo); i < this.los.length && this.los[i]! < hi; i += 1) {
-      found.push({ lo: Math.max(this.los[i]!, lo), hi: Math.min(this.his[i]!, hi) })
-    }
+    this.visit(this.firstEndingAfter(lo), (a, b) => {
+      if (a < hi) found.push({ lo: Math.max(a, lo), hi: Math.min(b, hi) })
+      return a < hi
+    })
     return found
   }
 
@@ -103,43 +121,103 @@ export class RangeSet {
   missing(lo: number, hi: number): Range[] {
     const gaps: Range[] = []
     let at = lo
-    for (let i = this.firstEndingAfter(lo); i < this.los.length && this.los[i]! < hi; i += 1) {
-      if (this.los[i]! > at) gaps.push({ lo: at, hi: this.los[i]! })
-      at = this.his[i]!
-    }
+    this.visit(this.firstEndingAfter(lo), (a, b) => {
+      if (a >= hi) return false
+      if (a > at) gaps.push({ lo: at, hi: a })
+      at = b
+      return true
+    })
     if (at < hi) gaps.push({ lo: at, hi })
     return gaps
   }
 
   /** The first part of the set at or after an item. */
   next(item: number): Range | undefined {
-    const i = this.firstEndingAfter(item)
-    return i < this.los.length ? { lo: Math.max(this.los[i]!, item), hi: this.his[i]! } : undefined
+    const { block, index } = this.firstEndingAfter(item)
+    const { los, his } = this.blocks[block]!
+    return index < los.length ? { lo: Math.max(los[index]!, item), hi: his[index]! } : undefined
   }
 
   first(): Range | undefined {
-    return this.los.length === 0 ? undefined : { lo: this.los[0]!, hi: this.his[0]! }
+    const { los, his } = this.blocks[0]!
+    return los.length === 0 ? undefined : { lo: los[0]!, hi: his[0]! }
   }
 
   /** In item order. The set must not change while this is read. */
   *ranges(): IterableIterator<Range> {
-    for (let i = 0; i < this.los.length; i += 1) yield { lo: this.los[i]!, hi: this.his[i]! }
+    for (const { los, his } of this.blocks) {
+      for (let i = 0; i < los.length; i += 1) yield { lo: los[i]!, hi: his[i]! }
+    }
   }
 
   /** From the last range to the first. The set must not change while this is read. */
   *rangesBackwards(): IterableIterator<Range> {
-    for (let i = this.los.length - 1; i >= 0; i -= 1) yield { lo: this.los[i]!, hi: this.his[i]! }
+    for (let block = this.blocks.length - 1; block >= 0; block -= 1) {
+      const { los, his } = this.blocks[block]!
+      for (let i = los.length - 1; i >= 0; i -= 1) yield { lo: los[i]!, hi: his[i]! }
+    }
   }
 
-  /** Index of the first range with hi > item. */
-  private firstEndingAfter(item: number): number {
+  // ------------------------------------------------------------ the blocks
+
+  /** The ranges from a place on, until `look` says that it is enough. */
+  private visit({ block, index }: Place, look: (lo: number, hi: number) => boolean): void {
+    for (let at = index; block < this.blocks.length; block += 1, at = 0) {
+      const { los, his } = this.blocks[block]!
+      for (; at < los.length; at += 1) if (!look(los[at]!, his[at]!)) return
+    }
+  }
+
+  /** Where the first range with hi > item is; at the end of the last block when there is none. */
+  private firstEndingAfter(item: number): Place {
+    const { blocks } = this
     let low = 0
-    let high = this.his.length
+    let high = blocks.length - 1
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (this.his[middle]! > item) high = middle
+      if (blocks[middle]!.his.at(-1)! > item) high = middle
       else low = middle + 1
     }
-    return low
+    const { his } = blocks[low]!
+    let from = 0
+    let to = his.length
+    while (from < to) {
+      const middle = (from + to) >>> 1
+      if (his[middle]! > item) to = middle
+      else from = middle + 1
+    }
+    return { block: low, index: from }
+  }
+
+  /** Takes `count` ranges out from `place` on and puts a few others in their place. */
+  private replace({ block, index }: Place, count: number, los: number[], his: number[]): void {
+    const { blocks } = this
+    this.count += los.length - count
+    const home = blocks[block]!
+    const here = Math.min(count, home.los.length - index)
+    home.los.splice(index, here, ...los)
+    home.his.splice(index, here, ...his)
+    let left = count - here
+    let emptied = 0
+    for (let at = block + 1; left > 0; at += 1) {
+      const next = blocks[at]!
+      const gone = Math.min(left, next.los.length)
+      left -= gone
+      if (gone === next.los.length) emptied += 1
+      else {
+        next.los.splice(0, gone)
+        next.his.splice(0, gone)
+      }
+    }
+    if (emptied > 0) blocks.splice(block + 1, emptied)
+    if (home.los.length === 0 && blocks.length > 1) blocks.splice(block, 1)
+    else if (home.los.length > BLOCK_RANGES) this.split(block)
+  }
+
+  private split(block: number): void {
+    const { los, his } = this.blocks[block]!
+    // What grows at its end stays full.
+    const at = block === this.blocks.length - 1 ? BLOCK_RANGES : BLOCK_RANGES / 2
+    this.blocks.splice(block + 1, 0, { los: los.splice(at), his: his.splice(at) })
   }
 }

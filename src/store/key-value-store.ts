@@ -267,6 +267,12 @@ export class KeyValueStore implements Store {
     return jobs
   }
 
+  async job(job: JobId): Promise<StoredJob | undefined> {
+    await this.commit.settle()
+    const value = this.kv.getSync(jobKey(PREFIX.job, job))
+    return value === undefined ? undefined : this.whole(() => readJobValue(job, value))
+  }
+
   async *doneSpans(job: JobId, fromItem = 0): AsyncIterable<DoneSpan> {
     await this.commit.settle()
     const range = jobRange(PREFIX.done, job)

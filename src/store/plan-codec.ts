@@ -67,7 +67,7 @@ export function encodePlan(plan: Plan): Uint8Array {
  */
 export function decodePlan(bytes: Uint8Array): Plan {
   checkSize(bytes.length)
-  const reader = new CborReader(bytes)
+  const reader = new PlanReader(bytes)
   reader.array('plan', 4, 4)
   if (reader.uint('plan version') !== PLAN_VERSION)
     throw protocolError('plan has an unknown version')
@@ -83,13 +83,32 @@ function checkSize(bytes: number): void {
   throw protocolError(`plan has ${bytes} bytes, at most ${MAX_PLAN_BYTES} are allowed`)
 }
 
+/** Counts the parts of a plan as they are read: what has too many is given up before it costs memory and time. */
+class PlanReader extends CborReader {
+  private partsLeft = MAX_PLAN_PARTS
+
+  /** The length of a list of parts. */
+  parts(what: string): number {
+    const count = this.array(what, 0, this.partsLeft)
+    this.partsLeft -= count
+    return count
+  }
+}
+
+function parts<T>(reader: PlanReader, what: string, read: (reader: PlanReader) => T): T[] {
+  return listOf(reader, reader.parts(what), read)
+}
+
 function list<T>(
-  reader: CborReader,
+  reader: PlanReader,
   what: string,
   max: number,
-  read: (reader: CborReader) => T,
+  read: (reader: PlanReader) => T,
 ): T[] {
-  const count = reader.array(what, 0, max)
+  return listOf(reader, reader.array(what, 0, max), read)
+}
+
+function listOf<T>(reader: PlanReader, count: number, read: (reader: PlanReader) => T): T[] {
   const out: T[] = []
   // One by one: a head that says more than there is ends at the end of the bytes.
   for (let i = 0; i < count; i += 1) out.push(read(reader))
@@ -105,7 +124,7 @@ function taskValue({ name, bundle, bundleBytes, pick }: PlanTask): CborValue[] {
   ]
 }
 
-function readTask(reader: CborReader): PlanTask {
+function readTask(reader: PlanReader): PlanTask {
   reader.array('task', 4, 4)
   return {
     name: reader.text('task name', MAX_NAME_BYTES),
@@ -130,11 +149,11 @@ function nodeValue(node: PlanNode): CborValue[] {
   ]
 }
 
-function readNode(reader: CborReader): PlanNode {
+function readNode(reader: PlanReader): PlanNode {
   reader.array('node', 6, 6)
   const count = reader.uint('count')
   const input = readInput(reader)
-  const steps = list(reader, 'steps', MAX_PLAN_PARTS, readStep)
+  const steps = parts(reader, 'steps', readStep)
   const combine = readCombine(reader)
   const allowFailures = reader.uint('allowFailures', 1) === 1
   const options = readOptions(reader)
@@ -151,7 +170,7 @@ function readNode(reader: CborReader): PlanNode {
   }
 }
 
-function readCombine(reader: CborReader): PlanNode['combine'] {
+function readCombine(reader: PlanReader): PlanNode['combine'] {
   if (reader.null()) return undefined
   reader.array('combine', 3, 3)
   return { step: readStep(reader), grain: reader.uint('grain'), total: reader.uint('total') }
@@ -162,7 +181,7 @@ function stepValue({ task, bound, immutable = false }: Step): CborValue[] {
   return [uint(task, 'task'), bound === undefined ? null : value(bound), Number(immutable)]
 }
 
-function readStep(reader: CborReader): Step {
+function readStep(reader: PlanReader): Step {
   reader.array('step', 3, 3)
   const task = reader.uint('task')
   const bound = reader.null() ? undefined : reader.bytes('bound', MAX_PLAN_VALUE_BYTES)
@@ -196,7 +215,7 @@ function inputValue(input: NodeInput): CborValue[] {
   }
 }
 
-function readInput(reader: CborReader): NodeInput {
+function readInput(reader: PlanReader): NodeInput {
   reader.array('input', 2, 2)
   switch (reader.uint('input kind', INPUT_CALL)) {
     case INPUT_RANGE:
@@ -206,13 +225,13 @@ function readInput(reader: CborReader): NodeInput {
     case INPUT_PIECES:
       return { kind: 'pieces', manifest: reader.hex('manifest', 32) as BlobHash }
     case INPUT_EACH:
-      return { kind: 'each', from: list(reader, 'ranges', MAX_PLAN_PARTS, readRange) }
+      return { kind: 'each', from: parts(reader, 'ranges', readRange) }
     default:
-      return { kind: 'call', args: list(reader, 'args', MAX_PLAN_PARTS, readArg) }
+      return { kind: 'call', args: parts(reader, 'args', readArg) }
   }
 }
 
-function readRange(reader: CborReader): Range {
+function readRange(reader: PlanReader): Range {
   reader.array('range', 2, 2)
   return { lo: reader.uint('lo'), hi: reader.uint('hi') }
 }
@@ -221,7 +240,7 @@ function argValue(arg: Arg): CborValue[] {
   return arg.kind === 'value' ? [ARG_VALUE, value(arg.bytes)] : [ARG_SHAPE, shapeValue(arg.shape)]
 }
 
-function readArg(reader: CborReader): Arg {
+function readArg(reader: PlanReader): Arg {
   reader.array('arg', 2, 2)
   if (reader.uint('arg kind', ARG_SHAPE) === ARG_VALUE) {
     return { kind: 'value', bytes: reader.bytes('arg', MAX_PLAN_VALUE_BYTES) }
@@ -244,15 +263,14 @@ function shapeValue(shape: Shape, depth = 1): CborValue[] {
   }
 }
 
-function readShape(reader: CborReader, depth = 1): Shape {
+function readShape(reader: PlanReader, depth = 1): Shape {
   if (depth > MAX_SHAPE_DEPTH) throw tooDeep()
   const fields = reader.array('shape', 2, 4)
   const kind = reader.uint('shape kind', SHAPE_TUPLE)
   if (fields !== (kind === SHAPE_LIST ? 4 : 2)) throw protocolError('shape has a wrong length')
   if (kind === SHAPE_ITEM) return { kind: 'item', item: reader.uint('item') }
   if (kind === SHAPE_TUPLE) {
-    const parts = list(reader, 'parts', MAX_PLAN_PARTS, (each) => readShape(each, depth + 1))
-    return { kind: 'tuple', parts }
+    return { kind: 'tuple', parts: parts(reader, 'parts', (each) => readShape(each, depth + 1)) }
   }
   const bounds = { lo: reader.uint('lo'), hi: reader.uint('hi') }
   if (reader.null()) return { kind: 'list', ...bounds }

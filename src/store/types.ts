@@ -78,6 +78,8 @@ export interface Store {
   /** Every entry of a job, feed by feed. */
   entries(job: JobId): AsyncIterable<Entry>
   jobs(): Promise<StoredJob[]>
+  /** One record, without a look at the others. */
+  job(job: JobId): Promise<StoredJob | undefined>
   doneSpans(job: JobId, fromItem?: number): AsyncIterable<DoneSpan>
   ownerSpans(job: JobId): AsyncIterable<OwnerSpan>
   /** Drops entries, views and record of a job. */

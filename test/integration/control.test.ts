@@ -1,70 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Job } from '../../src/client/job.ts'
-import { Mesh } from '../../src/client/mesh.ts'
 import type { SubmitOptions } from '../../src/client/options.ts'
 import { chord, connectMesh, group, signature } from '../../src/index.ts'
-import { type LocalBackend, openLocalBackend } from '../../src/node/local-backend.ts'
-import type { OpenOptions } from '../../src/node/open-folder.ts'
 import { defineTask } from '../../src/runtime/task.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
+import { atRest, doneOf, stateOf, until, useRigs } from '../helpers/rigs.ts'
 
-const folders: string[] = []
-const open: LocalBackend[] = []
-
-afterEach(async () => {
-  for (const backend of open.splice(0)) await backend.close()
-  for (const dir of folders.splice(0)) await rm(dir, { recursive: true, force: true })
-})
-
-interface Rig {
-  readonly backend: LocalBackend
-  readonly mesh: Mesh
-  readonly dataDir: string
-}
-
-async function start(options: OpenOptions = {}): Promise<Rig> {
-  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'mesh-control-')))
-  folders.push(dataDir)
-  const backend = await openLocalBackend({
-    mdns: false,
-    listen: ['/ip4/127.0.0.1/tcp/0'],
-    cores: 1,
-    ...options,
-    dataDir,
-  })
-  open.push(backend)
-  return { backend, mesh: new Mesh(backend), dataDir }
-}
-
-async function stop({ backend }: Rig): Promise<void> {
-  open.splice(open.indexOf(backend), 1)
-  await backend.close()
-}
-
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`not within 20 s: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-/** Two peers that know each other. */
-async function pair(one: OpenOptions = {}, other: OpenOptions = {}): Promise<[Rig, Rig]> {
-  const a = await start(one)
-  const b = await start({ ...other, ticket: await a.backend.ticket() })
-  await connected(a, 1)
-  return [a, b]
-}
-
-const connected = (rig: Rig, count: number) =>
-  until(`${count} connected`, () => rig.backend.peer.transport.connected().length >= count)
-const stateOf = async ({ mesh }: Rig, id: string) =>
-  (await mesh.jobs()).find((job) => job.id === id)?.state
-const doneOf = (rig: Rig, id: string) => rig.backend.peer.scheduler.job(id as JobId)?.done ?? 0
+const { start, stop, pair } = useRigs()
 
 const square = defineTask({ name: 'square', run: (x: number) => x * x })
 const slow = defineTask({
@@ -94,9 +36,9 @@ describe('cancel', () => {
       code: 'ERR_MESH_JOB_CANCELLED',
       details: { cancelled: { by: b.backend.peer.id, reason: 'wrong file' } },
     })
-    for (const { backend } of [a, b]) {
-      await until('no worker is busy', () => backend.peer.runtime.stats().busy === 0)
-      expect(await backend.job(job.id)).toMatchObject({
+    for (const rig of [a, b]) {
+      await until('no worker is busy', () => atRest(rig))
+      expect(await rig.backend.job(job.id)).toMatchObject({
         state: 'cancelled',
         cancelled: { by: b.backend.peer.id, reason: 'wrong file' },
       })
@@ -119,7 +61,7 @@ describe('cancel', () => {
     expect(await a.mesh.cancel('all', { reason: 'late' })).toEqual([job.id])
     const back = await start({ dataDir: b.dataDir })
     await until('it hears', async () => (await stateOf(back, job.id)) === 'cancelled')
-    await until('it stops', () => back.backend.peer.runtime.stats().busy === 0)
+    await until('it stops', () => atRest(back))
     expect((await back.backend.job(job.id)).cancelled).toMatchObject({ reason: 'late' })
   })
 
@@ -167,9 +109,7 @@ describe('pause and resume', () => {
     await until('b works', () => doneOf(b, job.id) > 0)
     await b.mesh.pause(job.id)
     await until('a hears', async () => (await stateOf(a, job.id)) === 'paused')
-    for (const { backend } of [a, b]) {
-      await until('no worker is busy', () => backend.peer.runtime.stats().busy === 0)
-    }
+    for (const rig of [a, b]) await until('no worker is busy', () => atRest(rig))
     await until('what was done is told', () => doneOf(a, job.id) === doneOf(b, job.id))
     const before = doneOf(a, job.id)
     expect(before).toBeLessThan(300)
@@ -277,6 +217,22 @@ describe('a rate limit', () => {
     expect(seconds).toBeGreaterThan(0.9 * (200 / rate))
     expect(seconds).toBeLessThan(1.1 * (200 / rate) + 0.5)
   }, 30_000)
+})
+
+describe('priority', () => {
+  it('while a higher one has items nothing of a lower one starts, whoever submitted it', async () => {
+    const [a, b] = await pair()
+    const low = await a.mesh.submit(slow, { range: [0, 100_000] }, { priority: 2, chunkSize: 1 })
+    await until('both work on it', () => !atRest(a) && !atRest(b) && doneOf(a, low.id) > 0)
+    const high = await b.mesh.submit(slow, { range: [0, 200] }, { priority: 8, chunkSize: 1 })
+    await until('a has of it', () => doneOf(a, high.id) > 20)
+    const before = doneOf(a, low.id)
+    await until('most of it is done', () => doneOf(a, high.id) > 150)
+    // What was running when it came may still be told.
+    expect(doneOf(a, low.id) - before).toBeLessThan(10)
+    expect(await high.collect()).toHaveLength(200)
+    await until('the lower one goes on', () => doneOf(a, low.id) > before + 20)
+  })
 })
 
 describe('requires', () => {

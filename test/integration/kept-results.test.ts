@@ -1,15 +1,10 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
-import { Mesh } from '../../src/client/mesh.ts'
-import { type LocalBackend, openLocalBackend } from '../../src/node/local-backend.ts'
-import type { OpenOptions } from '../../src/node/open-folder.ts'
+import { describe, expect, it } from 'vitest'
+import { chord, map } from '../../src/index.ts'
 import { defineTask } from '../../src/runtime/task.ts'
 import type { JobId } from '../../src/scheduler/types.ts'
-
-const folders: string[] = []
-const open: LocalBackend[] = []
+import { connected, doneOf, type Rig, until, useRigs } from '../helpers/rigs.ts'
 
 const QUICK = {
   copyDelayMs: 100,
@@ -23,51 +18,7 @@ const QUICK = {
   inputLostAloneMs: 3_000,
 }
 
-afterEach(async () => {
-  for (const backend of open.splice(0)) await backend.close()
-  for (const dir of folders.splice(0)) await rm(dir, { recursive: true, force: true })
-})
-
-interface Rig {
-  readonly backend: LocalBackend
-  readonly mesh: Mesh
-  readonly dataDir: string
-}
-
-async function start(options: OpenOptions = {}): Promise<Rig> {
-  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'mesh-kept-')))
-  folders.push(dataDir)
-  const backend = await openLocalBackend({
-    mdns: false,
-    listen: ['/ip4/127.0.0.1/tcp/0'],
-    cores: 1,
-    upkeep: { times: QUICK },
-    ...options,
-    dataDir,
-  })
-  open.push(backend)
-  return { backend, mesh: new Mesh(backend), dataDir }
-}
-
-/** As a kill would end it: nothing is handed over, nobody is told. */
-async function kill({ backend }: Rig): Promise<void> {
-  open.splice(open.indexOf(backend), 1)
-  const { peer } = backend
-  peer.upkeep.keepers.handOn = async () => ({ bytesLeft: 0, bytesTotal: 0 })
-  Object.assign(peer, { handOver: async () => undefined })
-  await backend.close()
-}
-
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`not within 20 s: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
-const connected = (rig: Rig, count: number) =>
-  until(`${count} connected`, () => rig.backend.peer.transport.connected().length >= count)
+const { start, kill } = useRigs({ upkeep: { times: QUICK } })
 
 /** Values too large to ride in the log. */
 const bulky = defineTask({
@@ -167,6 +118,20 @@ describe('an author that goes for good', () => {
     expect(found.id).toBe(job.id)
     expect(await found.collect()).toEqual(values(400))
     await expect(third.mesh.job('0123abcd')).rejects.toMatchObject({ code: 'ERR_MESH_JOB_UNKNOWN' })
+  })
+
+  it('a composition goes on when its submitter is gone for good, with the code of what comes later', async () => {
+    const one = await start({ name: 'one' })
+    await start({ name: 'two', ticket: await one.mesh.ticket() })
+    const three = await start({ name: 'three', ticket: await one.mesh.ticket(), cores: 0 })
+    await connected(three, 2)
+    const texts = map(slowTask, { range: [0, 200] })
+    const all = chord(texts, (them: string[]) => them.reduce((sum, { length }) => sum + length, 0))
+    const job = await three.mesh.submit(all)
+    await until('it runs', () => doneOf(one, job.id) > 10)
+    await kill(three)
+    await rm(three.dataDir, { recursive: true, force: true })
+    expect(await (await one.mesh.job<unknown, number>(job.id)).collect()).toBe(400_000)
   })
 
   it('items whose input nobody has fail, with ERR_MESH_INPUT_LOST', async () => {

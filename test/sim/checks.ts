@@ -2,6 +2,7 @@ import type { DoneSpan, JobId } from '../../src/scheduler/types.ts'
 import { isCalm, isLawful } from './faults.ts'
 import type { Process } from './process.ts'
 import { bump } from './truth.ts'
+import { failuresIn } from './workers.ts'
 import type { World } from './world.ts'
 
 /** Peers of a large mesh whose folds are compared item by item. */
@@ -45,7 +46,9 @@ function spansOf({ brain }: Process, job: JobId): DoneSpan[] {
 function checkEnded(world: World, process: Process, job: JobId): void {
   const view = process.brain.scheduler?.job(job)
   if (view?.state === 'cancelled' && isCancelled(world)) return
-  if (view?.state === 'finished' && view.failed <= world.truth.givenUp.size) return
+  const { items, failEvery } = world.options
+  const mayFail = world.truth.givenUp.size + failuresIn(0, items, failEvery)
+  if (view?.state === 'finished' && view.failed <= mayFail) return
   world.truth.problem(
     view === undefined
       ? `${process.name} does not know the job`

@@ -67,6 +67,38 @@ describe('cancel', () => {
   })
 })
 
+describe('too many failures', () => {
+  const FAILING = { ...SIX, failEvery: 10 }
+
+  it('end the job, once, long before its items are through', () => {
+    const report = run({ ...FAILING, control: { maxFailures: 50 } }, { network })
+    expect(report.state).toBe('cancelled')
+    expect(report.cancelled).toMatch(/failed/)
+    expect(report.makespanSeconds).toBeLessThan(15)
+    expect(report.entries.cancel).toBeLessThanOrEqual(2)
+  })
+
+  it('are counted across a split when it heals, and while a peer is gone', () => {
+    const report = run(
+      { ...FAILING, control: { maxFailures: 120 } },
+      {
+        network,
+        partitions: [{ ...SPLIT, startMs: 3_000, endMs: 24_000 }],
+        crashes: [{ ...crash, peer: 5, atMs: 10_000 }],
+        healMs: 25_000,
+      },
+    )
+    expect(report.state).toBe('cancelled')
+    // Neither half alone had as many.
+    expect(report.makespanSeconds).toBeGreaterThan(20)
+  })
+
+  it('are what the job says: as many as it allows do not end it', () => {
+    const report = run({ ...FAILING, control: { maxFailures: 200 } }, { network })
+    expect(report.state).toBe('finished')
+  })
+})
+
 describe('pause', () => {
   it('all peers stand still until it is resumed, by another peer', () => {
     const without = run(SIX, { network })

@@ -164,7 +164,7 @@ export class Workers {
         type: 'chunkEnded',
         chunk,
         reached,
-        failed: 0,
+        failed: failuresIn(run.lo, reached, world.options.failEvery),
         elapsedMs,
         outputBytes,
         ...(inline ? { inline: new Uint8Array(outputBytes) } : {}),
@@ -221,4 +221,9 @@ export class Workers {
     answered(undefined)
     if (!over) clock.after(PLACE_TIMEOUT_MS, finish)
   }
+}
+
+/** Items of lo..hi-1 that fail: number 0 and every so many. */
+export function failuresIn(lo: number, hi: number, every: number | undefined): number {
+  return every === undefined ? 0 : Math.ceil(hi / every) - Math.ceil(lo / every)
 }

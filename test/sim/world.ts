@@ -68,6 +68,8 @@ export interface SimOptions {
   readonly guarded: boolean
   /** Every so many items one throws, on its first tries. */
   readonly throwEvery: number | undefined
+  /** Every so many items one fails for good. */
+  readonly failEvery: number | undefined
   /** The job is this composition; `items` are those of its nodes. */
   readonly plan?: Plan
   /** Until its plan is with another peer, at most. */
@@ -98,6 +100,7 @@ export const DEFAULTS: SimOptions = {
   control: {},
   guarded: false,
   throwEvery: undefined,
+  failEvery: undefined,
 }
 
 type NodeChunk = Pick<

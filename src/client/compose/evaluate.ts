@@ -10,6 +10,8 @@ import {
   type Reduce,
   type Signature,
 } from '../../runtime/composition.ts'
+import { isTask } from '../../runtime/task.ts'
+import { Job } from '../job.ts'
 import { argOf, Calls, type ItemValue, itemOf } from './calls.ts'
 import {
   type Draft,
@@ -250,6 +252,16 @@ export class Evaluator {
   /** The composition that an argument is, or a list of such. */
   private composed(arg: unknown): AnyComposition | undefined {
     if (isComposition(arg)) return arg
+    if (isTask(arg)) {
+      throw wrong(
+        `the task "${arg.name}" is an argument: its value would be that of a call, ${arg.name}.s(…)`,
+      )
+    }
+    if (arg instanceof Job) {
+      throw wrong(
+        'a job is an argument: give the composition that it was made of, or what it gives, await job.collect()',
+      )
+    }
     if (!Array.isArray(arg) || arg.length === 0 || !arg.every(isComposition)) return undefined
     let group = this.lists.get(arg)
     if (group === undefined) this.lists.set(arg, (group = new Group(arg)))

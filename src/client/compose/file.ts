@@ -78,7 +78,7 @@ async function called(make: unknown, args: unknown, path: string): Promise<unkno
     const what = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
     throw new MeshError(
       'ERR_MESH_TASK_INVALID',
-      `${path}: its default export is a function, which threw: ${what}`,
+      `${path}: its default export is a function, which threw${args === undefined ? ' (there are no --args)' : ''}: ${what}`,
       { cause },
     )
   }

@@ -1,7 +1,8 @@
 /** From items' values to the value of a composition. */
 import { MeshError } from '../../base/errors.ts'
 import type { MeshBackend } from '../../node/types.ts'
-import type { Plan, PlanNode, Shape } from '../../scheduler/plan.ts'
+import { isInputFailure, nodeName } from '../../runtime/failed-inputs.ts'
+import type { Plan, Shape } from '../../scheduler/plan.ts'
 import type { JobId, Range } from '../../scheduler/types.ts'
 import { MAX_FAILURES_IN_ERROR } from '../limits.ts'
 import { type ItemFailure, type ResultBatch, readBatches } from '../results.ts'
@@ -134,18 +135,9 @@ function nodeStarts({ nodes }: Plan): number[] {
   })
 }
 
-/** What people call a node: its tasks, in their order. */
-function nodeName({ tasks }: Plan, { steps, combine }: PlanNode): string {
-  const all = combine === undefined ? steps : [...steps, combine.step]
-  return all.map(({ task }) => tasks[task]!.name).join(' | ')
-}
-
-/** An item that failed since one that it needs did says so (docs/protocol.md, "Plan"); what failed itself is told in its place. */
-const INHERITED = /^its input failed: /
-
-/** It failed since others did. */
-function isInherited({ code, message }: ItemFailure): boolean {
-  return code === 'ERR_MESH_NOTHING_LEFT' || INHERITED.test(message)
+/** What failed itself is told in the place of what failed with it. */
+export function isInherited({ code, message }: Pick<ItemFailure, 'code' | 'message'>): boolean {
+  return code === 'ERR_MESH_NOTHING_LEFT' || isInputFailure(message)
 }
 
 /**
@@ -160,22 +152,39 @@ export async function firstFailures(
 ): Promise<CompositionFailure[]> {
   const own = failures.filter((failure) => !isInherited(failure))
   if (own.length < failures.length) {
-    const earlier = await failuresBefore(backend, job, plan, failures).catch(() => [])
+    const last = failures.reduce((most, { index }) => Math.max(most, index), 0)
+    const earlier = await failuresUpTo(backend, job, plan, last).catch(() => [])
     own.push(...earlier)
   }
   const told = own.length > 0 ? own : [...failures]
   return told.sort((a, b) => a.index - b.index).map((failure) => placed(plan, failure))
 }
 
-async function failuresBefore(
+/**
+ * All that failed first in a job that is over: `failures` of its output, and those before it, also what `allowFailures` left out.
+ * @throws what reading results throws
+ */
+export async function allFailures(
   backend: MeshBackend,
   job: JobId,
   plan: Plan,
   failures: readonly ItemFailure[],
+): Promise<CompositionFailure[]> {
+  const own = failures.filter((failure) => !isInherited(failure))
+  own.push(...(await failuresUpTo(backend, job, plan, Number.POSITIVE_INFINITY)))
+  const told = own.length > 0 ? own : [...failures]
+  return told.sort((a, b) => a.index - b.index).map((failure) => placed(plan, failure))
+}
+
+/** What failed first in nodes up to that of item `last`, but for those of the output. */
+async function failuresUpTo(
+  backend: MeshBackend,
+  job: JobId,
+  plan: Plan,
+  last: number,
 ): Promise<ItemFailure[]> {
   const info = await backend.job(job)
   const output = new Output(plan)
-  const last = failures.reduce((most, { index }) => Math.max(most, index), 0)
   const ranges = (info.nodes ?? [])
     .filter(({ failed, lo }) => failed > 0 && lo <= last)
     .map(({ lo, items }) => ({ lo, hi: lo + items }))
@@ -196,7 +205,11 @@ function placed(plan: Plan, failure: ItemFailure): CompositionFailure {
   const starts = nodeStarts(plan)
   let k = starts.length - 1
   while (k > 0 && starts[k]! > failure.index) k -= 1
-  return { ...failure, task: nodeName(plan, plan.nodes[k]!), item: failure.index - starts[k]! }
+  return {
+    ...failure,
+    task: nodeName(plan.tasks, plan.nodes[k]!),
+    item: failure.index - starts[k]!,
+  }
 }
 
 /** ERR_MESH_ITEMS_FAILED of a composition. */

@@ -78,6 +78,8 @@ async function spoolSource(
   book: TaskBook,
   signal: AbortSignal | undefined,
 ): Promise<Source> {
+  if (isComposition(source)) throw mapOverValues()
+  if (source === undefined) throw mapOfNothing()
   const checked = await checkSource(source as JobSource)
   const { bundle, name } = await book.code(book.ref(call.task, star || call.args.length > 0))
   signal?.throwIfAborted()
@@ -102,6 +104,20 @@ async function spoolSource(
     if (all !== undefined) await checkRangeEnds(all as ItemChecker, checked)
     return { input: { kind: 'range', start: checked.start }, count: checked.count }
   })
+}
+
+function mapOverValues(): MeshError {
+  return new MeshError(
+    'ERR_MESH_INPUT_INVALID',
+    'a map takes its items from a source that is there when it is submitted, not from a composition: chain(composition, task) hands the values of a group or a map on item by item; a list that one task returns is one value',
+  )
+}
+
+function mapOfNothing(): MeshError {
+  return new MeshError(
+    'ERR_MESH_INPUT_INVALID',
+    'map(), starmap() and chunks() take their items as the second argument: map(task, items); in a chain the task alone, chain(map(a, items), b), is called with each value of the link before it',
+  )
 }
 
 /** Items that are all there, and small: they go into the plan as they are. */

@@ -1,4 +1,5 @@
 import { Agent, type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
+import { fromHex } from '../../base/bytes.ts'
 import { MeshError } from '../../base/errors.ts'
 import type { Plan } from '../../scheduler/plan.ts'
 import type { BlobHash, JobId } from '../../scheduler/types.ts'
@@ -15,7 +16,14 @@ import type {
   SubmitReply,
 } from '../types.ts'
 import { decodeNdjson, decodeSpans } from './frames.ts'
-import { MAX_BLOB_UPLOAD_BYTES, MAX_FRAME_PAYLOAD_BYTES, MAX_JSON_ANSWER_BYTES } from './limits.ts'
+import {
+  CONNECT_AGAIN_MS,
+  CONNECT_TRIES,
+  MAX_BLOB_UPLOAD_BYTES,
+  MAX_CALLS_AT_ONCE,
+  MAX_FRAME_PAYLOAD_BYTES,
+  MAX_JSON_ANSWER_BYTES,
+} from './limits.ts'
 import { fromWire } from './wire-error.ts'
 
 /**
@@ -34,11 +42,19 @@ interface Call {
   readonly signal?: AbortSignal | undefined
   /** May be sent again when a kept connection turns out to be dead. */
   readonly repeatable?: boolean
+  /** The answer goes on for as long as there is something to tell: no other call waits for its end. */
+  readonly followed?: boolean
 }
 
 class ControlClient implements MeshBackend {
   private readonly path: string
-  private readonly agent = new Agent({ keepAlive: true, maxFreeSockets: 4 })
+  private readonly agent = new Agent({
+    keepAlive: true,
+    maxFreeSockets: 4,
+    maxSockets: MAX_CALLS_AT_ONCE,
+  })
+  /** For what is followed. */
+  private readonly streams = new Agent()
   private readonly inFlight = new Set<ClientRequest>()
   private closed = false
 
@@ -84,8 +100,8 @@ class ControlClient implements MeshBackend {
   }
 
   async plan(job: JobId): Promise<Plan> {
-    const { task } = await this.job(job)
-    return decodePlan(await this.readBlob(graphOf(task).bundle))
+    const { bundle, plan } = graphOf((await this.job(job)).task)
+    return decodePlan(plan === undefined ? await this.readBlob(bundle) : fromHex(plan))
   }
 
   async submit({ plan, ...request }: JobRequest): Promise<SubmitReply> {
@@ -158,6 +174,7 @@ class ControlClient implements MeshBackend {
     this.closed = true
     for (const request of this.inFlight) request.destroy()
     this.agent.destroy()
+    this.streams.destroy()
   }
 
   private get<T>(path: string): Promise<T> {
@@ -180,7 +197,7 @@ class ControlClient implements MeshBackend {
     let answer: IncomingMessage | undefined
     try {
       const asked = body === undefined ? { method: 'GET' as const } : jsonCall(body)
-      answer = await this.open({ ...asked, path, signal, repeatable: true })
+      answer = await this.open({ ...asked, path, signal, repeatable: true, followed: true })
       for await (const element of decode(answer)) {
         if (signal?.aborted) return
         yield element
@@ -200,14 +217,14 @@ class ControlClient implements MeshBackend {
     throw fromWire(await this.readJson(answer))
   }
 
-  private send(call: Call, again = false): Promise<IncomingMessage> {
+  private send(call: Call, again = false, tries = 1): Promise<IncomingMessage> {
     if (this.closed) return Promise.reject(closedHere())
     return new Promise((resolve, reject) => {
       const request = httpRequest({
         socketPath: this.path,
         path: `/v1/${call.path}`,
         method: call.method,
-        agent: this.agent,
+        agent: call.followed === true ? this.streams : this.agent,
         headers: {
           host: 'mesh',
           ...(call.body !== undefined && {
@@ -225,8 +242,17 @@ class ControlClient implements MeshBackend {
       })
       request.on('response', resolve)
       request.on('error', (error: NodeJS.ErrnoException) => {
+        const isWanted = !this.closed && call.signal?.aborted !== true
+        if (error.code === 'EAGAIN' && tries < CONNECT_TRIES && isWanted) {
+          // More connections at once than the system keeps for the peer: this one was never made.
+          setTimeout(
+            () => this.send(call, again, tries + 1).then(resolve, reject),
+            CONNECT_AGAIN_MS,
+          )
+          return
+        }
         const stale = request.reusedSocket && isReset(error) && call.repeatable === true
-        if (stale && !again && !this.closed && call.signal?.aborted !== true) {
+        if (stale && !again && isWanted) {
           this.send(call, true).then(resolve, reject)
         } else reject(this.explain(error))
       })

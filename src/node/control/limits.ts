@@ -15,8 +15,15 @@ export const MAX_JSON_BODY_BYTES = 64 * 1024
 /** The ranges of a reader: one for each node of a composition that is part of its value, about 30 bytes each. */
 export const MAX_RANGES_BODY_BYTES = 1024 * 1024
 
-/** Connections at once: some commands and readers on one machine. Further ones are refused. */
-export const MAX_CONNECTIONS = 256
+/** Connections at once: a program that follows a thousand jobs has one for each, some 20 KiB. Further ones are refused. */
+export const MAX_CONNECTIONS = 4096
+
+/** Of one client, for what is asked and answered; what is followed has connections beside them. Further questions wait. */
+export const MAX_CALLS_AT_ONCE = 32
+
+/** A peer that is busy takes no further connection for a moment: it is tried again so soon, and so often. */
+export const CONNECT_AGAIN_MS = 20
+export const CONNECT_TRIES = 500
 
 /** Stream output that is gathered before it is written: fewer system calls for many small spans. */
 export const STREAM_WRITE_BYTES = 64 * 1024

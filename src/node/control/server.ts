@@ -191,7 +191,7 @@ async function listen(server: Server, path: string): Promise<void> {
   const restore = narrowUmask()
   try {
     // The socket is bound within this call, so that it never exists with another mode.
-    server.listen(path)
+    server.listen({ path, backlog: MAX_CONNECTIONS })
   } finally {
     restore()
   }

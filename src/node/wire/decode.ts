@@ -6,6 +6,7 @@ import type { LogLine } from '../types.ts'
 import { STREAMS } from './encode.ts'
 import {
   MAX_ADVERT_BYTES,
+  MAX_DATE_MS,
   MAX_FEEDS,
   MAX_FOUND_JOBS,
   MAX_GOSSIP_BYTES,
@@ -23,8 +24,6 @@ import { KINDS, type WireMessage } from './messages.ts'
 
 type Kind = WireMessage['kind']
 const NAMES = Object.keys(KINDS) as Kind[]
-/** The greatest time that a Date can hold, ms since 1970. */
-const MAX_DATE_MS = 8.64e15
 
 /**
  * The message in `bytes`: every length checked before anything is made of it; entries, adverts and signatures are views of

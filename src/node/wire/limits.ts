@@ -43,3 +43,6 @@ export const MAX_RATE_THOUSANDTHS = 1e15
 /** Characters of the beginning of a job's id, and ids in an answer: more than one is ambiguous anyway. */
 export const MAX_PREFIX_CHARS = 64
 export const MAX_FOUND_JOBS = 16
+
+/** A Date says no later one, ms since 1970: times come from other peers. */
+export const MAX_DATE_MS = 8.64e15

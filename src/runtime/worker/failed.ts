@@ -1,4 +1,5 @@
 /** How an item ends for good without its task's doing: nothing is tried again. */
+import { INPUT_FAILED, isInputFailure } from '../failed-inputs.ts'
 import { MAX_INPUT_FAILURE_CHARS } from '../limits.ts'
 import type { ItemError } from '../types.ts'
 
@@ -11,11 +12,9 @@ export class Failed {
   }
 }
 
-const PREFIX = 'its input failed: '
-
 /** What an item fails with whose input has failed so. One ancestor may take many with it: its message is kept short. */
 export function failedInput({ code, name, message }: ItemError): Failed {
-  const told = message.startsWith(PREFIX) ? message : `${PREFIX}${message}`
+  const told = isInputFailure(message) ? message : `${INPUT_FAILED}${message}`
   const short =
     told.length > MAX_INPUT_FAILURE_CHARS ? `${told.slice(0, MAX_INPUT_FAILURE_CHARS)}…` : told
   return new Failed(code, name, short)

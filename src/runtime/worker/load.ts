@@ -131,18 +131,30 @@ function chooseTask(
     const keys = Object.keys(exports ?? {})
     const named = keys.find((key) => isTask(exports![key]))
     const kernel = keys.find((key) => isKernel(exports![key]))
-    const [what, name] = named === undefined ? ['kernel', kernel] : ['task', named]
+    const composed = keys.find((key) => isComposition(exports![key]))
+    const [what, name] =
+      composed !== undefined
+        ? ['composition', composed]
+        : named === undefined
+          ? ['kernel', kernel]
+          : ['task', named]
     throw new MeshError(
       'ERR_MESH_TASK_NO_DEFAULT',
       name === undefined
-        ? 'it has no default export; write `export default defineTask({ name, run(item, ctx) { … } })`'
+        ? 'it has no default export; write `export default defineTask({ name, run(item, ctx) { … } })`, or `export default` before a composition'
         : `it has no default export, but exports the ${what} "${name}"; write \`export default ${name}\``,
+    )
+  }
+  if (isComposition(found)) {
+    throw new MeshError(
+      'ERR_MESH_TASK_INVALID',
+      'its default export is a composition, which brings its own items: submit it without others',
     )
   }
   const other = isKernel(found)
     ? ' (it is a kernel, which has no items)'
-    : isComposition(found)
-      ? ' (it is a composition, whose items are its own: submit it without items)'
+    : Array.isArray(found) && found.some(isComposition)
+      ? ' (a list of compositions becomes one by group([…]))'
       : ''
   throw new MeshError(
     'ERR_MESH_TASK_INVALID',

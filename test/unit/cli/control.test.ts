@@ -154,6 +154,14 @@ describe('submit', () => {
     expect(run.err).toContain(
       'the job needs a peer with 64 cores, and no peer is there that has that; the job starts when one does',
     )
+    const missing = receiver({}, { waitsFor: 'a peer with labels fast and zone=a b' })
+    const labels = ['--requires', 'label.zone=a b,label.fast']
+    const told = await submit(labels, { running: missing.backend })
+    expect(told.err).toMatch(/mesh join \S+ --label 'zone=a b' --label fast\n/)
+    const detached = await submit(['--detach', ...labels], { running: missing.backend })
+    expect(detached.err).toContain('the job needs a peer with labels fast and zone=a b')
+    const quiet = await submit(['--detach', '-q', ...labels], { running: missing.backend })
+    expect(quiet.err).not.toContain('the job needs')
   })
 
   test('a cancelled job: exit 1, by whom and why', async () => {
@@ -172,24 +180,30 @@ describe('submit', () => {
   test.each<[string[], RegExp]>([
     [['--backoff', 'x'], /--backoff must be a time, and after it factor=, max=, jitter=/],
     [['--backoff', '1s,factor'], /--backoff must be a time/],
-    [['--backoff', '1s'], /backoff is the wait before a retry, and there is none: give retries/],
-    [['--soft-time-limit', '5', '--time-limit', '5s'], /softTimeLimit \(5 s\) must be below/],
+    [
+      ['--backoff', '1s'],
+      /--backoff is the wait before a retry, and there is none: give --retries/,
+    ],
+    [
+      ['--soft-time-limit', '5', '--time-limit', '5s'],
+      /--soft-time-limit \(5 s\) must be below --time-limit/,
+    ],
     [['--job-time-limit', '0'], /--job-time-limit must be a time above 0/],
     [['--priority', '10'], /--priority must be at most 9/],
     [['--rate-limit', '0'], /--rate-limit must be items per second above 0/],
     [['--rate-limit', '10/y'], /--rate-limit must be items per second above 0/],
     [['--max-failures', '5.5'], /--max-failures must be a count such as 10, or a share/],
-    [['--max-failures', '200%'], /maxFailures must be a whole number from 0 up, or a share/],
+    [['--max-failures', '200%'], /--max-failures must be a whole number from 0 up, or a share/],
     [['--at', '25:00'], /--at must be a time such as 14:30/],
     [['--at', 'tomorrow'], /--in takes a delay such as 2h/],
-    [['--at', '14:30', '--in', '1h'], /startAt and startIn both say when to start/],
+    [['--at', '14:30', '--in', '1h'], /--at and --in both say when to start/],
     [['--in', '5 parsecs'], /--in must be a time such as 500ms/],
     [['--requires', 'cpus=4'], /'cpus=4' is none of cores=N, memory=SIZE, gpu/],
     [['--requires', 'cores=x'], /--requires: 'cores=x' must be a whole number/],
     [['--requires', 'memory=lots'], /--requires: 'memory=lots' must be a size/],
     [['--requires', 'label.=x'], /has no name/],
     [['--controllers', 'you'], /"you" is no peer: give its id/],
-    [['--key', ''], /key must be a string of 1 to 200 bytes/],
+    [['--key', ''], /--key must be a string of 1 to 200 bytes/],
   ])('%j is a usage error, and nothing is submitted', async (flags, message) => {
     const { backend, requests } = receiver()
     const run = await submit(flags, { running: backend })
@@ -278,12 +292,20 @@ describe('cancel, pause, resume', () => {
     expect(run.err).toBe('mesh: 1 job left alone: this peer is no controller of them\n')
     const none = await mesh(['cancel', 'all', ...at()], { running: controlled([], [over]).backend })
     expect(none).toMatchObject({ code: 0, err: 'mesh: no job was running\n' })
+    const both = await mesh(['cancel', 'all', 'ab12', ...at()], { running: backend })
+    expect(both).toMatchObject({ code: 2, err: expect.stringContaining('name jobs, or say all') })
+    expect(asked).toHaveLength(1)
   })
 
   test('pause and resume', async () => {
     const { backend, asked } = controlled([])
     const pause = await mesh(['pause', 'last', ...at()], { running: backend })
     expect(pause.err).toContain('job ab12ab12 is paused; `mesh resume ab12ab12` lets it go on')
+    const notPaused = await mesh(['resume', 'last', ...at()], { running: controlled([]).backend })
+    expect(notPaused).toMatchObject({ code: 0, err: 'mesh: job ab12ab12 was not paused\n' })
+    const paused = controlled([], [jobInfo({ state: 'paused' })]).backend
+    const goesOn = await mesh(['resume', 'last', ...at()], { running: paused })
+    expect(goesOn.err).toContain('job ab12ab12 goes on')
     const resume = await mesh(['resume', 'last', '--json', ...at()], { running: backend })
     expect(resume).toMatchObject({ code: 0, out: `{"resumed":"${JOB_ID}"}\n` })
     expect(asked).toEqual([

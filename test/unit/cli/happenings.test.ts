@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
-import { lossTeller, lossText, tellSleep } from '../../../cli/lib/happenings.ts'
+import { lossTeller, lossText, pauseTeller, tellSleep } from '../../../cli/lib/happenings.ts'
 import { bytes, days } from '../../../cli/lib/quantities.ts'
 import type { PeerLossInfo } from '../../../src/node/types.ts'
 import { jobInfo } from './helpers.ts'
@@ -30,6 +30,16 @@ describe('losses', () => {
     tell(jobInfo({ peersLost: [loss, second] }))
     expect(told).toEqual(['peer box3 lost: its 1 234 items go to others'])
   })
+})
+
+test('a pause and its end are told once each, an end of the job is not', () => {
+  const told: string[] = []
+  const tell = pauseTeller((text) => told.push(text))
+  for (const state of ['running', 'paused', 'paused', 'running', 'paused', 'cancelled'] as const) {
+    tell(jobInfo({ state, short: '77aa01b2' }))
+  }
+  const paused = 'job 77aa01b2 is paused; `mesh resume 77aa01b2` lets it go on'
+  expect(told).toEqual([paused, 'job 77aa01b2 goes on', paused])
 })
 
 describe('a machine that sleeps', () => {

@@ -28,7 +28,7 @@ describe('the bar', () => {
 
   test('says so when nobody works, and leaves out an unknown ETA', () => {
     const line = barLine(jobInfo({ peersAtWork: 0, etaSeconds: null, itemsPerSecond: 0 }), 120)
-    expect(line).toMatch(/0\/s {2}waiting for peers$/)
+    expect(line).toMatch(/0\/s {2}waiting for a slot$/)
   })
 
   test('is redrawn at most ten times a second, and only when it changes', () => {

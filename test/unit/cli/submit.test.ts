@@ -116,7 +116,7 @@ describe('what a peer is given', () => {
   test('options that the library refuses start no peer', async () => {
     const run = await submit(['--range', '0..1', '--memory', '1'], {})
     expect(run).toMatchObject({ code: 2, started: [] })
-    expect(run.err).toMatch(/^mesh: memory must be a number of MiB from 64/)
+    expect(run.err).toMatch(/^mesh: --memory must be a number of MiB from 64/)
   })
 })
 

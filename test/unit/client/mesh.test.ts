@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { MeshError } from '../../../src/base/errors.ts'
 import { Mesh } from '../../../src/client/mesh.ts'
 import type { JobInfo } from '../../../src/node/types.ts'
+import { map } from '../../../src/runtime/compose.ts'
 import { defineTask } from '../../../src/runtime/task.ts'
 import type { FakeOptions } from '../../helpers/fake-backend.ts'
 import { controlRig, directRig, PATIENCE } from '../control/rig.ts'
@@ -266,6 +267,35 @@ describe.each([
     }
     const spooling = mesh.submit(square, endless(), { signal: stop.signal })
     await expect(spooling).rejects.toBe(reason)
+    expect(rig.fake.requests).toHaveLength(1)
+  })
+
+  it('cancel takes ids and a reason, and says so', async () => {
+    const { rig, mesh } = await open({ held: true })
+    const job = await mesh.submit(square, { range: [0, 20] })
+    const wrong = [[undefined], [job], [[job]], [job.id, 'why'], [job.id, { reason: 5 }]]
+    for (const args of wrong) {
+      const cancelled = mesh.cancel(...(args as [string]))
+      await expect(cancelled).rejects.toMatchObject({ code: 'ERR_MESH_OPTION_INVALID' })
+    }
+    expect((await job.info()).state).toBe('running')
+    expect(await mesh.cancel(job.id, { reason: 'why' })).toEqual([job.id])
+    await rig.fake.close()
+  })
+
+  it('tells what stands in the place of a task or of items', async () => {
+    const { rig, mesh } = await open()
+    const call = square.s(2)
+    const run = mesh.run.bind(mesh) as (...args: unknown[]) => Promise<unknown>
+    const refused = async (message: RegExp, ...args: unknown[]) =>
+      await expect(run(...args)).rejects.toMatchObject({ message: expect.stringMatching(message) })
+    await refused(/there is nothing to run/)
+    await refused(/group\(\[…\]\) runs the compositions/, [call, call])
+    await refused(/brings its own items/, call, [1, 2])
+    await refused(/brings its own items/, call, { range: [0, 2] })
+    await refused(/chain\(composition, task\)/, map(square, call as never))
+    await refused(/in a chain the task alone/, map(square, undefined as never))
+    await refused(/a job is an argument/, square.s((await mesh.submit(square, [1])) as never))
     expect(rig.fake.requests).toHaveLength(1)
   })
 

@@ -25,6 +25,7 @@ describe('options of a job', () => {
     ['maxItemsPerWorker', 0, /whole number from 1/],
     ['softTimeLimit', 0, /softTimeLimit must be a number of seconds above 0/],
     ['jobTimeLimit', -1, /jobTimeLimit must be a number of seconds from 0/],
+    ['jobTimeLimit', 0, /jobTimeLimit is seconds above 0/],
     ['priority', 10, /priority must be a whole number from 0 to 9/],
     ['priority', 1.5, /whole number from 0 to 9/],
     ['rateLimit', 0, /rateLimit must be a number of items per second from 0.001/],

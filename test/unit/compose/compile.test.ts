@@ -172,7 +172,10 @@ describe('chains', () => {
   it('hand a list on whole with collect', () => {
     const collected = [['2: [1,2] -> a', '1: ([0..2]) -> sum'], '#2']
     expect(both(chain(map(a, [1, 2]), sum.s().set({ collect: true })))).toEqual(collected)
-    expect(both(chain([map(a, [1, 2]), sum], { collect: true }))).toEqual(collected)
+    const whole = chain([map(a, [1, 2]), sum], { collect: true })
+    expect(both(whole)).toEqual(collected)
+    const typed = defineTask({ name: 'typed', run: (xs: number[]) => xs.length })
+    chain([map(typed, [[1]]), typed], { collect: true }) satisfies Composition<number>
     expect(both(chain(map(a, [1, 2]), sum).set({ collect: true }))).toEqual(collected)
   })
 
@@ -284,6 +287,18 @@ describe('what cannot be', () => {
       'ERR_MESH_TASK_INVALID',
     ],
     ['items for si()', () => map(a.si(1), [1]), 'ERR_MESH_TASK_INVALID'],
+    ['a task as an argument', () => planOf(a.s(b as never)), 'ERR_MESH_TASK_INVALID'],
+    [
+      'a chord without a callback',
+      () => chord([a.s(1)], undefined as never),
+      'ERR_MESH_TASK_INVALID',
+    ],
+    ['items as a link', () => chain([1, 2] as never, a as never), 'ERR_MESH_TASK_INVALID'],
+    [
+      'chunks with its size second',
+      () => chunks(a, 2 as never, [1] as never),
+      'ERR_MESH_OPTION_INVALID',
+    ],
     [
       'large arguments',
       () => planOf(chain(a.s(1), b.s('x'.repeat(2 ** 21)))),

@@ -369,3 +369,19 @@ describe('a slow reader', () => {
     expect(given).toHaveLength(64)
   })
 })
+
+describe('a program with a thousand jobs', () => {
+  it('asks for all, and follows all, at once', async () => {
+    await using rig = await controlRig()
+    const { job } = await submitSource(rig.backend, 'export default (x) => x', 3)
+    const asked = await Promise.all(Array.from({ length: 1_000 }, () => rig.backend.job(job)))
+    expect(new Set(asked.map(({ id }) => id))).toEqual(new Set([job]))
+    const followed = await Promise.all(
+      Array.from({ length: 1_000 }, async () => {
+        for await (const info of rig.backend.watch(job)) return info.id
+        return undefined
+      }),
+    )
+    expect(new Set(followed)).toEqual(new Set([job]))
+  })
+})

@@ -275,6 +275,14 @@ describe('input of a node', () => {
   })
 })
 
+test('an item of a combiner that names a result too often is given up', async () => {
+  const combine = { step: { task: 1 }, grain: 10_000_000, total: 10_000_000 }
+  const from = new Array<[number, number]>(100_000).fill([0, 100])
+  await rig.use(node(100, range), { ...node(1, each(...from)), steps: [], combine })
+  for (let lo = 0; lo < 100; lo += 10) await rig.done(lo, new Array(10).fill(lo))
+  await expect(rig.prepare(100, 101)).rejects.toMatchObject({ code: 'ERR_MESH_PLAN_INVALID' })
+})
+
 describe('the item of a call', () => {
   const args = (...list: Arg[]) => callOf(list)
 
@@ -314,6 +322,17 @@ describe('the item of a call', () => {
       name: 'Error',
       message,
     })
+  })
+
+  test('that takes a thousand values many thousand times is given up, and others have their turn meanwhile', async () => {
+    const all = shapeArg(list(0, 1_000))
+    await rig.use(node(1_000, range), args(...new Array(50_000).fill(all)))
+    await rig.done(0, new Array(1_000).fill(1), 'here')
+    let turns = 0
+    const timer = setInterval(() => (turns += 1), 1)
+    await expect(rig.call(1_000)).rejects.toMatchObject({ code: 'ERR_MESH_PLAN_INVALID' })
+    clearInterval(timer)
+    expect(turns).toBeGreaterThan(20)
   })
 
   test('tells of a failure once, however long the way', async () => {
@@ -363,6 +382,31 @@ test('a plan and all that it names are the job’s blobs', async () => {
   expect(await rig.inputs.localBlobsOf(spec)).toEqual([spec.task.bundle])
 })
 
+test('a plan that rides in the JOB is no blob that others must have; what it names is', async () => {
+  const { hash: manifest } = await rig.blobs.put(
+    encodeManifest([{ hash: 'ab'.repeat(32), count: 1, sizeBytes: 9 }]),
+  )
+  await rig.use(node(1, { kind: 'pieces', manifest }))
+  const { task, ...spec } = rig.spec()
+  const plan = Buffer.from(encodePlan(rig.plan)).toString('hex')
+  const inline = { ...spec, task: { ...task, plan } as JobSpec['task'] }
+  const named = [rig.plan.tasks[0]!.bundle, manifest, 'ab'.repeat(32)]
+  expect(await rig.inputs.blobsOf(JOB, inline, peerId(0))).toEqual(named)
+  expect(await rig.inputs.localBlobsOf(inline)).toEqual([task.bundle, ...named])
+})
+
+test('who runs some of a composition fetches the code of the rest too, once', async () => {
+  await rig.use(node(2, range), node(2, each([0, 2])))
+  const later = Buffer.from('the code of what comes later')
+  const { hash } = await createMemoryBlobs().put(later)
+  rig.away.set(hash, later)
+  const [first, second] = rig.plan.tasks
+  rig.plan = { ...rig.plan, tasks: [first!, { ...second!, bundle: hash }] }
+  await rig.prepare(0, 1)
+  await rig.prepare(1, 2)
+  expect(rig.fetched).toEqual([hash])
+})
+
 test('people see what each node has done', async () => {
   await rig.use(
     node(4, range),
@@ -382,4 +426,20 @@ test('people see what each node has done', async () => {
     ],
   })
   expect(nodesOf(scheduler, { job: JOB })).toEqual({ nodes: null, nodesTotal: 0 })
+})
+
+test('people see a node of a thousand steps, or of a million inputs, in few words and at once', async () => {
+  await rig.use(node(1, range))
+  const nodes: PlanNode[] = [node(1_000, range)]
+  for (let k = 1; k < 900; k += 1) nodes.push(node(1, range))
+  const all = shapeArg(list(0, 1_899))
+  nodes.push(callOf(new Array(100_000).fill(all)))
+  nodes.push({ ...node(1, range), steps: new Array(1_000).fill({ task: 0 }) })
+  const scheduler = { doneSpans: () => [], failures: () => [] }
+  const started = performance.now()
+  const told = nodesOf(scheduler, { job: JOB, plan: { ...rig.plan, nodes } }).nodes!
+  expect(performance.now() - started).toBeLessThan(1_000)
+  expect(told[900]!.needs).toEqual(Array.from({ length: 900 }, (_, k) => k))
+  expect(told[901]!.name).toMatch(/^square \| .* \| … \(1000 steps\)$/)
+  expect(told[901]!.name.length).toBeLessThan(200)
 })

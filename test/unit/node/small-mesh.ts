@@ -123,6 +123,7 @@ export class SmallMesh {
     const store = {
       blobs,
       jobs: async () => [this.record],
+      job: async () => this.record,
       doneSpans: async function* (this: { spans: DoneSpan[] }) {
         yield* this.spans
       }.bind(this),

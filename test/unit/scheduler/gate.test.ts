@@ -243,3 +243,18 @@ describe('a plan that makes no sense is told so', () => {
     expect(planFault(plan, items)).toMatch(reason)
   })
 })
+
+test('a combiner that names two items a hundred thousand times opens at once', () => {
+  const twice = 100_000
+  const from = Array.from({ length: 2 * twice }, (_, i) => {
+    const lo = i < twice ? 0 : 1
+    return { lo, hi: lo + 1 }
+  })
+  const combine = { step: { task: 0 }, grain: from.length, total: from.length }
+  const gate = new Gate(planOf(node(2, range), node(1, { kind: 'each', from }, { combine })))
+  const started = performance.now()
+  expect(gate.finalChanged(0, 1)).toEqual([])
+  expect(gate.finalChanged(1, 2)).toEqual([{ lo: 2, hi: 3 }])
+  // One look at all elements for each of them would take minutes.
+  expect(performance.now() - started).toBeLessThan(2_000)
+})

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { planChunk, RateBook, RateMeter } from '../../../src/scheduler/chunks.ts'
-import { MAX_KNOWN_RATES } from '../../../src/scheduler/limits.ts'
+import { MAX_KNOWN_RATES, MAX_RATE_KEY_CHARS } from '../../../src/scheduler/limits.ts'
 import type { JobId, JobSpec } from '../../../src/scheduler/types.ts'
 import { Bench, Feed, factsOf, JOB, specOf } from './builders.ts'
 
@@ -98,5 +98,13 @@ describe('what is known of tasks', () => {
     expect(book.get('task 0')).toBe(7)
     expect(book.get('task 1')).toBeUndefined()
     expect(book.get('task 2')).toBe(3)
+  })
+
+  it('is not kept for what takes long to name: a thousand steps, KiB of args', () => {
+    const book = new RateBook()
+    book.note('x'.repeat(MAX_RATE_KEY_CHARS), 3)
+    expect(book.get('x'.repeat(MAX_RATE_KEY_CHARS))).toBe(3)
+    book.note('x'.repeat(MAX_RATE_KEY_CHARS + 1), 3)
+    expect(book.get('x'.repeat(MAX_RATE_KEY_CHARS + 1))).toBeUndefined()
   })
 })

@@ -55,6 +55,10 @@ describe('level store over restarts', () => {
     expect(store.heads(jobIdOf(specOf('ended')))).toHaveLength(1)
     expect(await store.readRun(job, mine.feed, 1, 1e6)).toEqual(mine.run())
     expect(await collect(store.entries(job))).toHaveLength(53)
+    const record = recordOf(specOf('ended'), other.peer, 'finished')
+    expect(await store.job(record.job)).toEqual(record)
+    expect((await store.jobs()).find((one) => one.job === record.job)).toEqual(record)
+    expect(await store.job(jobIdOf(specOf('unheard of')))).toBeUndefined()
     expect(Buffer.from((await store.getMeta('name'))!).toString()).toBe('me')
     expect(store.ingest(feed.many(1).run(51))).toMatchObject({ status: 'ok' })
     // I9: a session ends with its process.

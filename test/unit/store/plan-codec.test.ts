@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { MAX_SHAPE_DEPTH } from '../../../src/scheduler/limits.ts'
+import { MAX_PLAN_PARTS, MAX_SHAPE_DEPTH } from '../../../src/scheduler/limits.ts'
 import type { Plan, PlanNode, Shape } from '../../../src/scheduler/plan.ts'
 import { MAX_PLAN_BYTES, MAX_PLAN_VALUE_BYTES } from '../../../src/store/limits.ts'
 import { decodePlan, encodePlan } from '../../../src/store/plan-codec.ts'
@@ -67,4 +67,13 @@ test('ten thousand nodes are written and read in little time', () => {
   expect(decodePlan(bytes).nodes).toHaveLength(10_000)
   expect(bytes.length).toBeLessThan(250_000)
   expect(performance.now() - started).toBeLessThan(1_000)
+})
+
+test('a plan of too many parts is given up before they are all read', () => {
+  const parts = new Array<Shape>(MAX_PLAN_PARTS / 2).fill({ kind: 'tuple', parts: [] })
+  const half: Shape = { kind: 'tuple', parts }
+  const bytes = encodePlan(planOf([node], { kind: 'tuple', parts: [half, half, half] }))
+  expect(() => decodePlan(bytes)).toThrow(/parts/)
+  const one: Shape = { kind: 'tuple', parts: [half] }
+  expect(decodePlan(encodePlan(planOf([node], one)))).toEqual(planOf([node], one))
 })
