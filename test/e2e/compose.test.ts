@@ -102,7 +102,7 @@ export default chord(map(picky, { range: [0, 5] }), (xs: number[]) => xs.length)
     const { code, stdout, stderr } = await scene.node(MESH, ['submit', file, ...peer])
     expect(code).toBe(1)
     expect(stdout).toBe('')
-    expect(stderr).toContain('picky (item 3): no three')
+    expect(stderr).toContain('item 3 of picky failed: Error: no three')
   })
 
   it.each([
