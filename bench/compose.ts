@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { chord, defineTask, joinMesh, type Mesh, map, reduce } from '../src/index.ts'
-import { median, percentile, startPeer } from './lib/processes.ts'
+import { median, percentile, withTwoPeers } from './lib/processes.ts'
 
 const square = defineTask({ name: 'square', run: (x: number) => x * x })
 const sum = defineTask({
@@ -164,17 +164,7 @@ async function main(): Promise<void> {
   const at = words.indexOf('--peers')
   const peers = at < 0 ? undefined : words.splice(at, 2)[1]
   const want = (name: string) => words.length === 0 || words.includes(name)
-  const first = await startPeer({ cores: 1, name: 'one' })
-  const second = await startPeer({ cores: 1, ticket: first.ticket, name: 'two' })
-  const dataDir = await mkdtemp(join(tmpdir(), 'mesh-bench-submit-'))
-  const mesh = await joinMesh({
-    dataDir,
-    ticket: first.ticket,
-    cores: 0,
-    mdns: false,
-    listen: ['/ip4/127.0.0.1/tcp/0'],
-  })
-  try {
+  await withTwoPeers(async (mesh) => {
     await mesh.map(square, [1, 2, 3, 4])
     if (want('chord')) {
       const folder = await mkdtemp(join(tmpdir(), 'mesh-bench-alone-'))
@@ -187,11 +177,7 @@ async function main(): Promise<void> {
     if (want('reduce')) await reduction(mesh)
     if (want('dag')) await dag(mesh)
     if (want('jobs')) await manyJobs(mesh)
-  } finally {
-    await mesh.stop()
-    await Promise.all([first.stop(), second.stop()])
-    await rm(dataDir, { recursive: true, force: true })
-  }
+  })
 }
 
 await main()

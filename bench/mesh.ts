@@ -4,11 +4,8 @@
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { defineTask, joinMesh, type Mesh } from '../src/index.ts'
+import { defineTask, type Mesh } from '../src/index.ts'
 import {
   cpuSeconds,
   median,
@@ -16,6 +13,7 @@ import {
   percentile,
   residentMb,
   startPeer,
+  withTwoPeers,
 } from './lib/processes.ts'
 import { blocks, primesBlock } from './lib/uneven.ts'
 
@@ -245,17 +243,7 @@ function k(rate: number): string {
 async function main(): Promise<void> {
   const only = new Set(process.argv.slice(2))
   const want = (name: string) => only.size === 0 || only.has(name)
-  const first = await startPeer({ cores: 1, name: 'one' })
-  const second = await startPeer({ cores: 1, ticket: first.ticket, name: 'two' })
-  const dataDir = await mkdtemp(join(tmpdir(), 'mesh-bench-submit-'))
-  const mesh = await joinMesh({
-    dataDir,
-    ticket: first.ticket,
-    cores: 0,
-    mdns: false,
-    listen: ['/ip4/127.0.0.1/tcp/0'],
-  })
-  try {
+  await withTwoPeers(async (mesh, first, second) => {
     await mesh.map(square, [1, 2, 3, 4])
     if (want('idle')) await idle([first, second])
     if (want('latency')) await latency(mesh)
@@ -264,11 +252,7 @@ async function main(): Promise<void> {
     if (want('large')) await largeResults(mesh, [first, second])
     if (want('join')) await lateJoiner(mesh, first.ticket)
     if (want('loop')) await loopDelay(mesh, [first, second])
-  } finally {
-    await mesh.stop()
-    await Promise.all([first.stop(), second.stop()])
-    await rm(dataDir, { recursive: true, force: true })
-  }
+  })
 }
 
 await main()

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { joinMesh, type Mesh } from '../../src/index.ts'
 
 const MESH = fileURLToPath(new URL('../../cli/main.js', import.meta.url))
 
@@ -45,6 +46,29 @@ export async function startPeer(options: {
       started.delete(child)
       await rm(dataDir, { recursive: true, force: true })
     },
+  }
+}
+
+/** Two peers of one core each as processes of their own, and a submitter here that lends nothing; all end with `use`. */
+export async function withTwoPeers(
+  use: (mesh: Mesh, first: PeerProcess, second: PeerProcess) => Promise<void>,
+): Promise<void> {
+  const first = await startPeer({ cores: 1, name: 'one' })
+  const second = await startPeer({ cores: 1, ticket: first.ticket, name: 'two' })
+  const dataDir = await mkdtemp(join(tmpdir(), 'mesh-bench-submit-'))
+  const mesh = await joinMesh({
+    dataDir,
+    ticket: first.ticket,
+    cores: 0,
+    mdns: false,
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+  })
+  try {
+    await use(mesh, first, second)
+  } finally {
+    await mesh.stop()
+    await Promise.all([first.stop(), second.stop()])
+    await rm(dataDir, { recursive: true, force: true })
   }
 }
 
